@@ -1,0 +1,2 @@
+//! the softlabel program: run experiments from recipes.
+fn main() {}

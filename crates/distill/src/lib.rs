@@ -1,0 +1,1 @@
+//! knowledge distillation with smoothed and temperature-scaled teachers.

@@ -1,0 +1,1 @@
+//! numerics on slices: softmax rows, compensated sums, bins, safeguarded Newton.

@@ -1,0 +1,1 @@
+//! cross-entropy over hard, smoothed and soft targets on tch tensors.

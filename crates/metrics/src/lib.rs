@@ -1,0 +1,1 @@
+//! how good and how honest predictions are: accumulators that update, merge, compute.

@@ -1,0 +1,1 @@
+//! calibration maps fitted on held-out predictions: temperature and Platt scaling.

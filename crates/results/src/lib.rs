@@ -1,0 +1,1 @@
+//! what a run leaves behind: the run folder and the schema of its files.

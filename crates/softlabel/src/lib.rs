@@ -1,0 +1,1 @@
+//! soft targets, losses, calibration metrics, post-hoc calibration and distillation for classifiers on tch.

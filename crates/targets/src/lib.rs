@@ -1,0 +1,1 @@
+//! soft targets: label smoothing in both conventions, label noise.

@@ -1,0 +1,1 @@
+//! the checked passage between tch tensors and the softlabel vocabulary.

@@ -1,0 +1,1 @@
+//! recipes, models and the training loop behind `softlabel run`.

@@ -1,0 +1,2 @@
+//! set-up, demo, test and other chores.
+fn main() {}
