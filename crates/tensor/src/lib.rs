@@ -1,1 +1,31 @@
-//! the checked passage between tch tensors and the softlabel vocabulary.
+//! The bridge between tch tensors and the softlabel vocabulary.
+//!
+//! Everything that crosses it is checked once: the dtype, the shape, the device, the range of the labels.
+//! What comes out is either a tensor in the layout that the losses compute in, or a value of `softlabel-core`
+//! that the libtorch-free crates take.
+//!
+//! ```
+//! use softlabel_tensor::{to_labels, to_logits};
+//! use tch::Tensor;
+//!
+//! let logits = Tensor::from_slice(&[2.0f32, 1.0, 0.0, 3.0]).view((2, 2));
+//! let logits = to_logits::<f32>(&logits)?;
+//! assert_eq!((logits.rows(), logits.classes()), (2, 2));
+//!
+//! let error = to_labels(&Tensor::from_slice(&[0i64, 2]), 2).unwrap_err();
+//! assert_eq!(error.to_string(), "label 2 at position 1 is not in 0..2");
+//! # Ok::<(), softlabel_tensor::Error>(())
+//! ```
+
+mod convert;
+mod device;
+mod error;
+mod layout;
+
+pub use convert::{Element, to_labels, to_logits};
+pub use device::DeviceChoice;
+pub use error::{Error, Result};
+pub use layout::{ClassAxis, check_labels, check_same_device, check_soft_rows, class_last};
+
+/// The version of libtorch that this build links, such as `2.11.0`; `unknown` in a `doc-only` build.
+pub const LIBTORCH_VERSION: &str = env!("SOFTLABEL_LIBTORCH_VERSION");

@@ -1,0 +1,29 @@
+//! What can be wrong with a target.
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was wrong with a target or a noise model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value, label or shape is not what it should be.
+    #[error(transparent)]
+    Core(#[from] softlabel_core::Error),
+    /// There is no other class to give anything to.
+    #[error("{what} needs at least 2 classes, found {classes}")]
+    TooFewClasses {
+        /// What was asked for.
+        what: &'static str,
+        /// The class count that came.
+        classes: usize,
+    },
+    /// A setting that the chosen kind needs is missing, or one that it does not know is there.
+    #[error("label noise of kind {kind} {problem}")]
+    NoiseSettings {
+        /// The kind of noise.
+        kind: &'static str,
+        /// What is missing or too much.
+        problem: &'static str,
+    },
+}

@@ -1,0 +1,56 @@
+//! What can be wrong with a tensor.
+
+use tch::{Device, Kind, TchError};
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was wrong with a tensor: what was expected and what came.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value, label or distribution is not what it should be.
+    #[error(transparent)]
+    Core(#[from] softlabel_core::Error),
+    /// A shape does not fit.
+    #[error("{what}: expected shape {expected}, found {found:?}")]
+    Shape {
+        /// The tensor.
+        what: &'static str,
+        /// The shape that was expected.
+        expected: String,
+        /// The shape that came.
+        found: Vec<i64>,
+    },
+    /// A dtype does not fit.
+    #[error("{what}: expected {expected}, found {found:?}")]
+    Kind {
+        /// The tensor.
+        what: &'static str,
+        /// The dtypes that would do.
+        expected: &'static str,
+        /// The dtype that came.
+        found: Kind,
+    },
+    /// Two tensors lie on different devices.
+    #[error("{what}: expected on {expected:?} as the logits, found on {found:?}")]
+    Device {
+        /// The tensor.
+        what: &'static str,
+        /// Where the logits lie.
+        expected: Device,
+        /// Where the tensor lies.
+        found: Device,
+    },
+    /// The device that was asked for is not there.
+    #[error("device {asked} was asked for, but {problem}")]
+    NoDevice {
+        /// As it was asked for.
+        asked: String,
+        /// Why it cannot be had.
+        problem: String,
+    },
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+}
