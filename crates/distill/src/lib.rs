@@ -1,1 +1,35 @@
-//! knowledge distillation with smoothed and temperature-scaled teachers.
+//! What a teacher adds: knowledge distillation with hard, smoothed and temperature-scaled teachers.
+//!
+//! A student learns from two sources: the labels, through a cross-entropy, and the distribution that a teacher gives
+//! to all classes, through a divergence at a raised temperature.
+//! [`Distillation`] says how they are combined, every convention named; [`TeacherLogits`] holds what the teacher said,
+//! by sample id, so that shuffling cannot misalign it.
+//!
+//! ```
+//! use softlabel_core::Temperature;
+//! use softlabel_distill::{Distillation, TeacherLogits};
+//! use softlabel_losses::{CrossEntropy, Target};
+//! use tch::Tensor;
+//!
+//! let teacher = TeacherLogits::new(&Tensor::from_slice(&[4.0f32, 1.0, 0.0, 0.0, 3.0, 1.0]).view((2, 3)))?
+//!     .scaled(Temperature::new(1.5)?)?; // a teacher that was temperature-scaled before it teaches
+//! let student = Tensor::from_slice(&[0.0f32, 1.0, 0.0]).view((1, 3));
+//!
+//! let distillation = Distillation::new(Temperature::new(4.0)?, 0.9, 0.1)?;
+//! let loss = distillation.forward(
+//!     &student,
+//!     &teacher.batch(&Tensor::from_slice(&[1i64]))?,
+//!     &CrossEntropy::new(),
+//!     Target::Hard(&Tensor::from_slice(&[1i64])),
+//! )?;
+//! assert!(f64::try_from(&loss)? > 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod distillation;
+mod error;
+mod teacher;
+
+pub use distillation::{Distillation, SoftScale};
+pub use error::{Error, Result};
+pub use teacher::TeacherLogits;

@@ -78,8 +78,8 @@ impl std::fmt::Display for DeviceChoice {
     }
 }
 
-fn no_device(asked: impl ToString, problem: impl Into<String>) -> Error {
-    Error::NoDevice { asked: asked.to_string(), problem: problem.into() }
+fn no_device(asked: impl std::fmt::Display, problem: impl Into<String>) -> Error {
+    Error::NoDevice { asked: format!("{asked}"), problem: problem.into() }
 }
 
 #[cfg(test)]
