@@ -1,1 +1,39 @@
-//! numerics on slices: softmax rows, compensated sums, bins, safeguarded Newton.
+//! Numerics on slices, for everything in softlabel that looks at one row of predictions at a time.
+//!
+//! - [`CompensatedSum`]: sums that do not drift over a billion additions.
+//! - [`log_sum_exp`], [`log_softmax_in_place`], [`softmax_in_place`], [`log_odds_in_place`]: the
+//!   softmax family.
+//! - [`RowStatistics`]: what every metric needs of a row and its label, from one look at the row.
+//! - [`TiltedMoments`]: what a fit of the temperature needs of a row.
+//! - [`EqualWidthBins`]: which bin a confidence falls into.
+//! - [`find_root`]: Newton's method that cannot leave its bracket.
+//!
+//! Whatever the element type of a row, the arithmetic is done in `f64`.
+//! This crate knows nothing of tensors, labels as a type, or files; it checks shapes where it must
+//! and leaves the checking of values to those who make them (`softlabel-core`).
+//!
+//! ```
+//! use softlabel_kernels::RowStatistics;
+//!
+//! let row = RowStatistics::from_logits(&[2.0f32, 0.0, 0.0], 0).unwrap();
+//! assert_eq!(row.top_class, 0);
+//! assert_eq!(row.label_gap, 2.0);
+//! let probability = 1.0 / (1.0 + 2.0 * (-2.0f64).exp());
+//! assert!((row.confidence - probability).abs() < 1e-15);
+//! ```
+
+mod bins;
+mod log_odds;
+mod moments;
+mod newton;
+mod softmax;
+mod statistics;
+mod sum;
+
+pub use bins::{EqualWidthBins, InvalidBinCount};
+pub use log_odds::log_odds_in_place;
+pub use moments::TiltedMoments;
+pub use newton::{Root, RootOutcome, RootSettings, find_root};
+pub use softmax::{log_softmax_in_place, log_sum_exp, softmax_in_place};
+pub use statistics::RowStatistics;
+pub use sum::CompensatedSum;

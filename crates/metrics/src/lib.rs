@@ -1,1 +1,75 @@
-//! how good and how honest predictions are: accumulators that update, merge, compute.
+//! How good and how honest predictions are.
+//!
+//! Every metric comes in two forms over the same code: a free function for predictions that are all
+//! there, and an accumulator that takes them batch by batch, merges with other accumulators and can
+//! be written down and read back.
+//!
+//! | what | function | accumulator |
+//! |---|---|---|
+//! | share of right top classes | [`accuracy`] | [`Accuracy`] |
+//! | mean negative log-likelihood | [`negative_log_likelihood`] | [`NegativeLogLikelihood`] |
+//! | Brier score | [`brier_score`] | [`BrierScore`] |
+//! | calibration error (ECE, RMSCE, MCE) | [`calibration_error`] | [`CalibrationError`] |
+//! | mean confidence | [`mean_confidence`] | [`MeanConfidence`] |
+//! | mean entropy | [`mean_entropy`] | [`MeanEntropy`] |
+//! | mean lead of the label's logit | [`logit_gap`] | [`LogitGap`] |
+//! | reliability diagram | [`reliability_diagram`] | [`CalibrationBins`] |
+//! | all of these in one pass | [`evaluate`] | [`Evaluation`] |
+//!
+//! Predictions are [`Logits`](softlabel_core::Logits),
+//! [`LogProbabilities`](softlabel_core::LogProbabilities) or
+//! [`Probabilities`](softlabel_core::Probabilities): three types, so nothing is ever guessed from
+//! values.
+//! All sums are kept in `f64` with compensation and all counts in `u64`; the state of an
+//! accumulator has a fixed size, however many samples it has seen.
+//! Nothing is defined on no samples: [`Accumulator::compute`] is `None` there, and the free
+//! functions return an error.
+//!
+//! ```
+//! use softlabel_core::{Labels, Logits};
+//! use softlabel_metrics::{Accumulator, Evaluation, evaluate};
+//!
+//! let logits = Logits::new(&[2.0f32, 0.0, 0.0, 3.0, 1.0, 0.0], 2)?;
+//! let labels = Labels::new(&[0, 1, 1], 2)?;
+//! let scores = evaluate(&logits, &labels, 15)?;
+//! assert_eq!(scores.accuracy, 2.0 / 3.0);
+//! let by_hand = [-2.0f64, -3.0, 1.0].map(|x| x.exp().ln_1p()).iter().sum::<f64>() / 3.0;
+//! assert!((scores.nll - by_hand).abs() < 1e-15);
+//!
+//! // The same, a batch at a time.
+//! let mut evaluation = Evaluation::new(15)?;
+//! evaluation.update(&logits, &labels)?;
+//! assert_eq!(evaluation.compute(), Some(scores));
+//! # Ok::<(), softlabel_metrics::Error>(())
+//! ```
+
+mod accumulator;
+mod accuracy;
+mod brier;
+mod calibration;
+mod confidence;
+mod diagram;
+mod entropy;
+mod evaluation;
+mod gap;
+mod likelihood;
+mod mean;
+mod number;
+mod predictions;
+
+pub use accumulator::Accumulator;
+pub use accuracy::{Accuracy, accuracy};
+pub use brier::{BrierScore, brier_score};
+pub use calibration::{
+    CalibrationBins, CalibrationError, CalibrationNorm, DEFAULT_BINS, calibration_error,
+    reliability_diagram,
+};
+pub use confidence::{MeanConfidence, mean_confidence};
+pub use diagram::{ReliabilityBin, ReliabilityDiagram};
+pub use entropy::{MeanEntropy, mean_entropy};
+pub use evaluation::{Evaluation, Scores, evaluate};
+pub use gap::{LogitGap, logit_gap};
+pub use likelihood::{NegativeLogLikelihood, negative_log_likelihood};
+pub use predictions::Predictions;
+pub use softlabel_core::{Error, Result};
+pub use softlabel_kernels::RowStatistics;

@@ -1,1 +1,48 @@
-//! calibration maps fitted on held-out predictions: temperature and Platt scaling.
+//! Post-hoc calibration: maps from logits to honest probabilities, fitted on held-out predictions.
+//!
+//! | map | parameters | keeps the top class | source |
+//! |---|---|---|---|
+//! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
+//! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
+//!
+//! To fit is to make a new thing: [`TemperatureScaling::fit`] returns a fitted map, which carries
+//! its [`FitDiagnostics`], and there is no map that still waits for its fit.
+//! Fit on predictions that the model was not trained on, and judge on others again.
+//!
+//! Every map is a [`Calibrator`]; [`AnyCalibrator`] holds one of any kind, and all of them are
+//! written as, and read from, the same kind of JSON document.
+//!
+//! ```
+//! use softlabel_core::{Labels, Logits};
+//! use softlabel_posthoc::{AnyCalibrator, Calibrator, TemperatureScaling};
+//!
+//! // Twice as sure as it should be: with these labels the odds are 3 to 1, not 9 to 1.
+//! let row = [9.0f64.ln(), 0.0];
+//! let logits = Logits::new(row.repeat(4), 2)?;
+//! let labels = Labels::new(&[0, 0, 0, 1], 2)?;
+//! let scaling = TemperatureScaling::fit(&logits, &labels)?;
+//! assert!((scaling.temperature().get() - 2.0).abs() < 1e-9);
+//!
+//! let calibrated = scaling.apply(&logits)?;
+//! assert!((calibrated.as_slice()[0].exp() - 0.75).abs() < 1e-9);
+//!
+//! let json = AnyCalibrator::from(scaling.clone()).to_json()?;
+//! assert_eq!(AnyCalibrator::from_json(&json)?, AnyCalibrator::from(scaling));
+//! # Ok::<(), softlabel_posthoc::Error>(())
+//! ```
+
+mod any;
+mod calibrator;
+mod diagnostics;
+mod document;
+mod error;
+mod platt;
+mod sigmoid;
+mod temperature;
+
+pub use any::AnyCalibrator;
+pub use calibrator::Calibrator;
+pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
+pub use error::{Error, Result};
+pub use platt::PlattScaling;
+pub use temperature::TemperatureScaling;

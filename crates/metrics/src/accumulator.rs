@@ -1,0 +1,95 @@
+//! What all metrics have in common: state that grows row by row and merges.
+
+use softlabel_core::{Error, Labels, Result};
+use softlabel_kernels::RowStatistics;
+
+use crate::Predictions;
+use crate::predictions::check;
+
+/// A metric as a running state of fixed size.
+///
+/// State takes [`RowStatistics`], so that one look at a row can feed any number of metrics
+/// ([`Evaluation`](crate::Evaluation) feeds all of this crate).
+/// States over parts of the data [`merge`](Self::merge) into the state over all of it, in any
+/// order, up to rounding.
+///
+/// ```
+/// use softlabel_core::{Labels, Probabilities};
+/// use softlabel_metrics::{Accumulator, Accuracy};
+///
+/// let mut first = Accuracy::default();
+/// assert_eq!(first.compute(), None); // undefined, not 0
+/// first.update(&Probabilities::new(&[0.75f32, 0.25], 2)?, &Labels::new(&[0], 2)?)?;
+///
+/// let mut second = Accuracy::default();
+/// second.update(&Probabilities::new(&[0.75f32, 0.25], 2)?, &Labels::new(&[1], 2)?)?;
+///
+/// first.merge(&second)?;
+/// assert_eq!(first.compute(), Some(0.5));
+/// first.reset();
+/// assert_eq!(first.samples(), 0);
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+pub trait Accumulator {
+    /// What the metric comes to.
+    type Value;
+
+    /// Adds one row.
+    fn add(&mut self, row: &RowStatistics);
+
+    /// Adds everything that was added to `other`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the two are configured differently; `self` is then as it was.
+    fn merge(&mut self, other: &Self) -> Result<()>;
+
+    /// The metric over all rows added so far; `None` where it is undefined, as it is on no rows.
+    fn compute(&self) -> Option<Self::Value>;
+
+    /// How many rows were added.
+    fn samples(&self) -> u64;
+
+    /// Forgets all rows and keeps the configuration.
+    fn reset(&mut self);
+
+    /// Adds every row of `predictions` with its label.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there is not one label a row, or if the labels are of another number
+    /// of classes; nothing is added then.
+    fn update(&mut self, predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<()> {
+        check(predictions, labels)?;
+        let classes = predictions.classes();
+        for (position, label) in labels.iter().enumerate() {
+            let row = predictions.row_statistics(position, label);
+            // What `check` and the types leave out: it never happens, and is no panic if it does.
+            let found = i64::try_from(label).unwrap_or(i64::MAX);
+            self.add(&row.ok_or(Error::LabelOutOfRange { position, found, classes })?);
+        }
+        Ok(())
+    }
+}
+
+/// The state of `accumulator` once it has seen all of the predictions, of which there must be some.
+pub(crate) fn updated<A: Accumulator>(
+    mut accumulator: A,
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+) -> Result<A> {
+    accumulator.update(predictions, labels)?;
+    if accumulator.samples() == 0 {
+        return Err(EMPTY);
+    }
+    Ok(accumulator)
+}
+
+/// The value of `accumulator` over all of the predictions.
+pub(crate) fn value_over<A: Accumulator>(
+    accumulator: A,
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+) -> Result<A::Value> {
+    updated(accumulator, predictions, labels)?.compute().ok_or(EMPTY)
+}
+
+const EMPTY: Error = Error::Empty { what: "the set of predictions" };

@@ -1,0 +1,108 @@
+//! A map of any kind, to be saved, loaded and applied by programs that learn the kind at run time.
+
+use serde::{Deserialize, Serialize};
+use softlabel_core::{LogProbabilities, Logits, Scalar};
+
+use crate::document::Document;
+use crate::{Calibrator, FitDiagnostics, PlattScaling, Result, TemperatureScaling};
+
+/// A fitted map of any kind.
+///
+/// Written as a JSON document that names its schema, its method and its number of classes; every
+/// single map is written as the same document.
+///
+/// ```
+/// use softlabel_core::Temperature;
+/// use softlabel_posthoc::{AnyCalibrator, Calibrator, TemperatureScaling};
+///
+/// let scaling = TemperatureScaling::from_temperature(Temperature::new(1.5)?, 10)?;
+/// let json = AnyCalibrator::from(scaling).to_json()?;
+/// assert!(json.contains(r#""schema": "softlabel.calibrator/1""#));
+///
+/// let read = AnyCalibrator::from_json(&json)?;
+/// assert_eq!((read.method(), read.classes()), ("temperature", 10));
+/// # Ok::<(), softlabel_posthoc::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Document", into = "Document")]
+#[non_exhaustive]
+pub enum AnyCalibrator {
+    /// One temperature for all logits.
+    Temperature(TemperatureScaling),
+    /// A sigmoid for every class.
+    Platt(PlattScaling),
+}
+
+impl AnyCalibrator {
+    /// The name of the map's kind, as documents write it: `"temperature"` or `"platt"`.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Temperature(_) => TemperatureScaling::METHOD,
+            Self::Platt(_) => PlattScaling::METHOD,
+        }
+    }
+
+    /// The map as a JSON document; reading it gives the same map to the last bit.
+    ///
+    /// # Errors
+    /// [`Error::Json`](crate::Error::Json) if it cannot be written, which no map that was fitted or
+    /// read is known to cause.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
+    /// Reads a JSON document.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSchema`](crate::Error::UnknownSchema) if it is about something else,
+    /// [`Error::NewerSchema`](crate::Error::NewerSchema) if a newer version wrote it,
+    /// [`Error::UnknownMethod`](crate::Error::UnknownMethod) if it is about an unknown map,
+    /// [`Error::Json`](crate::Error::Json) or [`Error::Input`](crate::Error::Input) if something is
+    /// missing, too much or has an impossible value.
+    ///
+    /// ```
+    /// use softlabel_posthoc::{AnyCalibrator, Error};
+    ///
+    /// let error = AnyCalibrator::from_json(r#"{"schema":
+    /// "softlabel.calibrator/7"}"#).unwrap_err();
+    /// assert!(matches!(error, Error::NewerSchema { found: 7, supported: 1 }));
+    /// ```
+    pub fn from_json(json: &str) -> Result<Self> {
+        Document::from_json(json)?.try_into()
+    }
+}
+
+impl From<TemperatureScaling> for AnyCalibrator {
+    fn from(map: TemperatureScaling) -> Self {
+        Self::Temperature(map)
+    }
+}
+
+impl From<PlattScaling> for AnyCalibrator {
+    fn from(map: PlattScaling) -> Self {
+        Self::Platt(map)
+    }
+}
+
+impl Calibrator for AnyCalibrator {
+    fn classes(&self) -> usize {
+        match self {
+            Self::Temperature(map) => map.classes(),
+            Self::Platt(map) => map.classes(),
+        }
+    }
+
+    fn diagnostics(&self) -> Option<&FitDiagnostics> {
+        match self {
+            Self::Temperature(map) => map.diagnostics(),
+            Self::Platt(map) => map.diagnostics(),
+        }
+    }
+
+    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
+        match self {
+            Self::Temperature(map) => map.apply(logits),
+            Self::Platt(map) => map.apply(logits),
+        }
+    }
+}

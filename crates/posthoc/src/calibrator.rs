@@ -1,0 +1,93 @@
+//! What all maps have in common.
+
+use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
+use softlabel_kernels::CompensatedSum;
+
+use crate::{Error, FitDiagnostics, Result};
+
+/// A fitted map from logits to calibrated log-probabilities.
+///
+/// Log-probabilities, because their rounding loses nothing near 0 and 1; a class with the logit −∞
+/// has the probability 0 under every map.
+///
+/// ```
+/// use softlabel_core::{Logits, Temperature};
+/// use softlabel_posthoc::{Calibrator, Error, TemperatureScaling};
+///
+/// let halving = TemperatureScaling::from_temperature(Temperature::new(2.0)?, 2)?;
+/// let calibrated = halving.apply(&Logits::new(vec![2.0 * 3.0f64.ln(), 0.0], 2)?)?;
+/// assert!((calibrated.as_slice()[0].exp() - 0.75).abs() < 1e-15);
+///
+/// let error = halving.apply(&Logits::new(&[0.0f32; 3], 3)?).unwrap_err();
+/// assert!(matches!(error, Error::ClassCount { expected: 2, found: 3 }));
+/// # Ok::<(), softlabel_posthoc::Error>(())
+/// ```
+pub trait Calibrator {
+    /// K, the number of classes that the map is for.
+    fn classes(&self) -> usize;
+
+    /// How the fit went; `None` of a map that was made from given parameters.
+    fn diagnostics(&self) -> Option<&FitDiagnostics>;
+
+    /// The calibrated log-probabilities of every row of `logits`.
+    ///
+    /// # Errors
+    /// [`Error::ClassCount`] if the logits are of another number of classes.
+    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>>;
+}
+
+/// All values of `logits`, widened, each row changed by `map`; checks the number of classes.
+pub(crate) fn map_rows<T: Scalar>(
+    logits: &Logits<'_, T>,
+    classes: usize,
+    map: impl Fn(&mut [f64]),
+) -> Result<Vec<f64>> {
+    if logits.classes() != classes {
+        return Err(Error::ClassCount { expected: classes, found: logits.classes() });
+    }
+    let mut values: Vec<f64> = logits.as_slice().iter().map(|&logit| logit.into()).collect();
+    values.chunks_exact_mut(classes).for_each(map);
+    Ok(values)
+}
+
+/// Checks what every fit needs: one label a row, the same classes, enough rows, no impossible
+/// label.
+pub(crate) fn check_fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<()> {
+    use softlabel_core::Error as Input;
+    let (rows, classes) = (logits.rows(), logits.classes());
+    if rows == 0 {
+        return Err(Input::Empty { what: "the set of logits to fit on" }.into());
+    }
+    if labels.len() != rows {
+        let expected = format!("{rows} rows of logits");
+        return Err(Input::mismatch("labels", expected, format!("{} labels", labels.len())).into());
+    }
+    if labels.classes() != classes {
+        let (expected, found) =
+            (format!("{classes} classes, as the logits"), format!("{} classes", labels.classes()));
+        return Err(Input::mismatch("labels", expected, found).into());
+    }
+    if rows < classes {
+        return Err(Input::MoreClassesThanRows { what: "logits to fit on", classes, rows }.into());
+    }
+    let impossible = |(row, label): (&[T], usize)| row[label].into() == f64::NEG_INFINITY;
+    match rows_and_labels(logits, labels).position(impossible) {
+        None => Ok(()),
+        Some(row) => Err(Error::ImpossibleLabel { row, label: labels.as_slice()[row] as usize }),
+    }
+}
+
+/// The rows of `logits`, each with its label.
+pub(crate) fn rows_and_labels<'a, T: Scalar>(
+    logits: &'a Logits<'_, T>,
+    labels: &'a Labels,
+) -> impl Iterator<Item = (&'a [T], usize)> {
+    logits.matrix().iter().zip(labels.iter())
+}
+
+/// The mean of −ln p_y, of log-probabilities row by row.
+pub(crate) fn mean_nll(log_probabilities: &[f64], labels: &Labels) -> f64 {
+    let rows = log_probabilities.chunks_exact(labels.classes());
+    let losses = rows.zip(labels.iter()).map(|(row, label)| -row[label]);
+    losses.collect::<CompensatedSum>().value() / labels.len() as f64
+}

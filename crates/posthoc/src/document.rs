@@ -1,0 +1,169 @@
+//! How a map is written down: one JSON document, whatever the map.
+//!
+//! ```json
+//! {
+//!   "schema": "softlabel.calibrator/1",
+//!   "method": "temperature",
+//!   "classes": 10,
+//!   "parameters": { "temperature": 1.5 },
+//!   "fit": { "samples": 5000, "nll_before": 0.4, "nll_after": 0.3, "iterations": 5, "outcome": "converged" }
+//! }
+//! ```
+//!
+//! `parameters` is the method's own; `fit` is absent of a map that was made from given parameters.
+//! The number in `schema` rises when a document changes such that older versions cannot read it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use softlabel_core::{Error as Input, Temperature};
+
+use crate::{
+    AnyCalibrator, Calibrator, Error, FitDiagnostics, PlattScaling, Result, TemperatureScaling,
+};
+
+const SCHEMA: &str = "softlabel.calibrator/1";
+const SCHEMA_NAME: &str = "softlabel.calibrator/";
+const VERSION: u64 = 1;
+
+impl TemperatureScaling {
+    pub(crate) const METHOD: &'static str = "temperature";
+}
+
+impl PlattScaling {
+    pub(crate) const METHOD: &'static str = "platt";
+}
+
+/// The methods that this version reads and writes.
+const METHODS: &[&str] = &[TemperatureScaling::METHOD, PlattScaling::METHOD];
+
+/// What every version of the document has, so that a newer one is recognized before it fails to
+/// parse.
+#[derive(Deserialize)]
+struct Header {
+    schema: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    schema: String,
+    method: String,
+    classes: usize,
+    parameters: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fit: Option<FitDiagnostics>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemperatureParameters {
+    temperature: Temperature,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlattParameters {
+    slopes: Vec<f64>,
+    intercepts: Vec<f64>,
+}
+
+impl Document {
+    /// Reads a document, whose schema is checked before anything else.
+    pub(crate) fn from_json(json: &str) -> Result<Self> {
+        let header: Header = serde_json::from_str(json)?;
+        check_schema(&header.schema)?;
+        Ok(serde_json::from_str(json)?)
+    }
+
+    fn new(method: &str, map: &impl Calibrator, parameters: Value) -> Self {
+        Self {
+            schema: SCHEMA.into(),
+            method: method.into(),
+            classes: map.classes(),
+            parameters,
+            fit: map.diagnostics().cloned(),
+        }
+    }
+}
+
+fn check_schema(schema: &str) -> Result<()> {
+    let version = schema.strip_prefix(SCHEMA_NAME).and_then(|version| version.parse().ok());
+    match version {
+        Some(1..=VERSION) => Ok(()),
+        Some(found @ 2..) => Err(Error::NewerSchema { found, supported: VERSION }),
+        Some(0) | None => Err(Error::UnknownSchema { expected: SCHEMA, found: schema.into() }),
+    }
+}
+
+impl From<TemperatureScaling> for Document {
+    fn from(map: TemperatureScaling) -> Self {
+        let parameters = serde_json::json!({ "temperature": map.temperature() });
+        Self::new(TemperatureScaling::METHOD, &map, parameters)
+    }
+}
+
+impl From<PlattScaling> for Document {
+    fn from(map: PlattScaling) -> Self {
+        let parameters = serde_json::json!({
+            "slopes": map.slopes(),
+            "intercepts": map.intercepts(),
+        });
+        Self::new(PlattScaling::METHOD, &map, parameters)
+    }
+}
+
+impl From<AnyCalibrator> for Document {
+    fn from(map: AnyCalibrator) -> Self {
+        match map {
+            AnyCalibrator::Temperature(map) => map.into(),
+            AnyCalibrator::Platt(map) => map.into(),
+        }
+    }
+}
+
+impl TryFrom<Document> for AnyCalibrator {
+    type Error = Error;
+
+    fn try_from(document: Document) -> Result<Self> {
+        check_schema(&document.schema)?;
+        let Document { method, classes, parameters, fit, .. } = document;
+        match method.as_str() {
+            TemperatureScaling::METHOD => {
+                let TemperatureParameters { temperature } = serde_json::from_value(parameters)?;
+                Ok(Self::Temperature(TemperatureScaling::from_parts(temperature, classes, fit)?))
+            }
+            PlattScaling::METHOD => {
+                let PlattParameters { slopes, intercepts } = serde_json::from_value(parameters)?;
+                if slopes.len() != classes {
+                    let (expected, found) =
+                        (format!("{classes}, as classes"), slopes.len().to_string());
+                    return Err(Input::mismatch("number of slopes", expected, found).into());
+                }
+                Ok(Self::Platt(PlattScaling::from_parts(&slopes, &intercepts, fit)?))
+            }
+            _ => Err(Error::UnknownMethod { known: METHODS, found: method }),
+        }
+    }
+}
+
+impl TryFrom<Document> for TemperatureScaling {
+    type Error = Error;
+
+    fn try_from(document: Document) -> Result<Self> {
+        match AnyCalibrator::try_from(document)? {
+            AnyCalibrator::Temperature(map) => Ok(map),
+            other => Err(Error::OtherMethod { expected: Self::METHOD, found: other.method() }),
+        }
+    }
+}
+
+impl TryFrom<Document> for PlattScaling {
+    type Error = Error;
+
+    fn try_from(document: Document) -> Result<Self> {
+        match AnyCalibrator::try_from(document)? {
+            AnyCalibrator::Platt(map) => Ok(map),
+            other => Err(Error::OtherMethod { expected: Self::METHOD, found: other.method() }),
+        }
+    }
+}

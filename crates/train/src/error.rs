@@ -1,0 +1,89 @@
+//! What can stop a run.
+
+use tch::TchError;
+
+use crate::RecipeError;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What stopped a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The recipe is wrong.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data are missing, broken, or cannot be split as the recipe says.
+    #[error(transparent)]
+    Data(#[from] softlabel_data::Error),
+    /// There is nothing to report on.
+    #[error("the {split} split is empty: give data.split.{split} a share above 0")]
+    EmptySplit {
+        /// `validation` or `test`.
+        split: &'static str,
+    },
+    /// The images are too small for the model.
+    #[error(
+        "model `{model}`: {convolutions} convolutions halve images of {height}×{width} to nothing"
+    )]
+    ImageTooSmall {
+        /// The model.
+        model: String,
+        /// How many convolutions it has.
+        convolutions: usize,
+        /// Height of the images.
+        height: usize,
+        /// Width of the images.
+        width: usize,
+    },
+    /// The loss is no number any more.
+    #[error(
+        "arm `{arm}`, seed {seed}: the loss is {loss} in epoch {epoch}: training diverged \
+         (a smaller training.learning_rate?)"
+    )]
+    Diverged {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// A target cannot be made.
+    #[error(transparent)]
+    Target(#[from] softlabel_targets::Error),
+    /// A loss refused its input.
+    #[error(transparent)]
+    Loss(#[from] softlabel_losses::Error),
+    /// A distillation refused its input.
+    #[error(transparent)]
+    Distill(#[from] softlabel_distill::Error),
+    /// A calibration map could not be fitted or applied.
+    #[error("arm `{arm}`, seed {seed}: {source}")]
+    Calibration {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// Why not.
+        source: softlabel_posthoc::Error,
+    },
+    /// Predictions or labels are not what they should be.
+    #[error(transparent)]
+    Value(#[from] softlabel_core::Error),
+    /// A tensor is not what it should be, or libtorch refused.
+    #[error(transparent)]
+    Tensor(#[from] softlabel_tensor::Error),
+    /// The run folder cannot be written.
+    #[error(transparent)]
+    Results(#[from] softlabel_results::Error),
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        Self::Tensor(error.into())
+    }
+}

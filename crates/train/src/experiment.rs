@@ -1,0 +1,348 @@
+//! The whole experiment: every arm for every seed, and what it leaves in the run folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Instant;
+
+use softlabel_core::{Error as ValueError, Logits, Temperature};
+use softlabel_data::{Data, SavedPredictions, predictions::Origin};
+use softlabel_distill::TeacherLogits;
+use softlabel_posthoc::{AnyCalibrator, Calibrator, PlattScaling, TemperatureScaling};
+use softlabel_results::{Calibration, DatasetSummary, RunFolder, SplitSizes, Summary, Timing};
+use softlabel_tensor::to_logits;
+use tch::{Device, Tensor};
+
+use crate::event::Event;
+use crate::recipe::{Arm, Distill, Recipe};
+use crate::samples::{Part, Samples};
+use crate::table::{Table, checks, comparisons};
+use crate::training::Training;
+use crate::{Error, Result};
+
+/// A recipe with its data, ready to run.
+#[derive(Debug)]
+pub struct Experiment {
+    recipe: Recipe,
+    data: Data,
+    device: Device,
+    sizes: SplitSizes,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Every number of the table.
+    pub summary: Summary,
+    /// How long each training took.
+    pub timings: Vec<Timing>,
+}
+
+impl Experiment {
+    /// Reads the data and checks all that can be checked before training; writes nothing.
+    ///
+    /// `data_root` is where data sets without a path of their own are looked for.
+    ///
+    /// # Errors
+    /// Data that are missing, broken or cannot be split; a model that does not fit the images.
+    pub fn prepare(recipe: Recipe, data_root: Option<&Path>, device: Device) -> Result<Self> {
+        let data = recipe.data.source.load(data_root)?;
+        let classes = data.pool().classes();
+        if classes < 2 {
+            let (name, expected) = ("number of classes", "at least 2");
+            return Err(ValueError::OutOfRange { name, expected, found: classes as f64 }.into());
+        }
+        let samples = Samples::new(&data, &recipe.data, recipe.seed, device)?;
+        let training = Training { recipe: &recipe, samples: &samples, seed: recipe.seed, device };
+        for arm in recipe.arms.values() {
+            training.network(&arm.model)?;
+            arm.loss.smoothing.uniform_share(classes)?;
+        }
+        let sizes = SplitSizes {
+            train: samples.train.subset.len(),
+            validation: samples.validation.subset.len(),
+            test: samples.test.subset.len(),
+        };
+        Ok(Self { recipe, data, device, sizes })
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The data.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Samples in each split; the same for every seed.
+    pub fn sizes(&self) -> SplitSizes {
+        self.sizes
+    }
+
+    /// How many trainings a run takes: arms × seeds.
+    pub fn trainings(&self) -> usize {
+        self.recipe.arms.len() * self.recipe.seeds().len()
+    }
+
+    /// Runs everything. Writes the recipe, a line of `metrics.jsonl` an event, predictions, calibrators and, last,
+    /// `summary.json`; tells the observer of every event.
+    ///
+    /// # Errors
+    /// A training that diverges, a fit that is impossible, a folder that cannot be written. What was written by then
+    /// stays.
+    pub fn run(&self, folder: &RunFolder, observer: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+        let recipe = &self.recipe;
+        folder.write(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
+        let mut run = Run {
+            folder,
+            observer,
+            table: Table::new(recipe.evaluation.bins),
+            timings: Vec::new(),
+            trainings: self.trainings(),
+        };
+        let mut changed_labels = Vec::new();
+        for seed in recipe.seeds() {
+            let samples = Samples::new(&self.data, &recipe.data, seed, self.device)?;
+            changed_labels.push(samples.changed_labels());
+            run.seed(&Training { recipe, samples: &samples, seed, device: self.device })?;
+        }
+        let rows = run.table.finish();
+        let summary = Summary {
+            schema: Summary::SCHEMA.to_owned(),
+            name: recipe.name.clone(),
+            seeds: recipe.seeds(),
+            dataset: DatasetSummary {
+                name: self.data.pool().name().to_owned(),
+                classes: self.data.pool().classes(),
+                samples: self.sizes,
+                fingerprint: self.fingerprint(),
+                label_noise: recipe.data.noise.as_ref().map(ToString::to_string),
+                changed_labels,
+            },
+            bins: recipe.evaluation.bins,
+            comparisons: comparisons(recipe, &rows),
+            checks: checks(&recipe.checks, &rows),
+            rows,
+        };
+        folder.write_json(&folder.summary(), &summary)?;
+        Ok(Outcome { summary, timings: run.timings })
+    }
+
+    /// Fingerprint of all pixels and labels, the test set's after the pool's if there is one.
+    pub fn fingerprint(&self) -> String {
+        let pool = self.data.pool().fingerprint().to_string();
+        match self.data.test() {
+            None => pool,
+            Some(test) => format!("{pool}+{}", test.fingerprint()),
+        }
+    }
+}
+
+/// What a trained arm leaves to its students.
+struct Teacher {
+    /// Logits of the training samples, in their order.
+    logits: TeacherLogits,
+    /// Fitted on the validation split.
+    temperature: Option<Temperature>,
+}
+
+impl Teacher {
+    /// What a student hears: the logits as they are, or at the fitted temperature.
+    fn teach(&self, calibration: Calibration) -> Result<TeacherLogits> {
+        let fitted = self.temperature.filter(|_| calibration == Calibration::Temperature);
+        Ok(self.logits.scaled(fitted.unwrap_or(Temperature::ONE))?)
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    folder: &'a RunFolder,
+    observer: &'a mut dyn FnMut(&Event),
+    table: Table,
+    timings: Vec<Timing>,
+    trainings: usize,
+}
+
+impl Run<'_> {
+    fn observe(&mut self, event: &Event) -> Result<()> {
+        self.folder.append_metrics(event)?;
+        (self.observer)(event);
+        Ok(())
+    }
+
+    /// All arms of one seed, teachers before their students.
+    fn seed(&mut self, training: &Training<'_>) -> Result<()> {
+        let mut teachers: HashMap<&str, Teacher> = HashMap::new();
+        for (name, arm) in &training.recipe.arms {
+            let started = Instant::now();
+            self.observe(&Event::Training {
+                arm: name.clone(),
+                seed: training.seed,
+                number: self.timings.len() + 1,
+                of: self.trainings,
+                epochs: training.recipe.training.epochs,
+            })?;
+            let teacher = arm.distill.as_ref().and_then(|distill| {
+                let teacher = teachers.get(distill.teacher.as_str())?;
+                Some(teacher.teach(distill.teacher_calibration))
+            });
+            let teacher = teacher.transpose()?;
+            let observe = &mut |event| self.observe(&event);
+            let network = training.run(name, arm, teacher, observe)?;
+            let predict = |part: &Part| network.predict(&part.images);
+            let taught = predict(&training.samples.train)?;
+            let arm_run = ArmRun { name, arm, training };
+            let validation = predict(&training.samples.validation)?;
+            let test = predict(&training.samples.test)?;
+            let temperature = self.judge(&arm_run, &taught, &validation, &test)?;
+            if arm_run.is_teacher() {
+                let logits = TeacherLogits::new(&taught)?;
+                teachers.insert(name, Teacher { logits, temperature });
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
+        }
+        Ok(())
+    }
+
+    /// Saves what a trained arm predicts, fits its calibrators on the validation split, and judges each on the test
+    /// split. Returns the fitted temperature, if one was fitted.
+    fn judge(
+        &mut self,
+        arm: &ArmRun<'_>,
+        train: &Tensor,
+        validation: &Tensor,
+        test: &Tensor,
+    ) -> Result<Option<Temperature>> {
+        let samples = arm.training.samples;
+        let observed = &samples.observed;
+        let train = arm.predictions("train", train, &samples.train)?;
+        let train = train.with_observed_labels(observed.clone())?;
+        let validation = arm.predictions("validation", validation, &samples.validation)?;
+        let test = arm.predictions("test", test, &samples.test)?;
+        for predictions in [&train, &validation, &test] {
+            let Origin { arm, seed, split } = predictions.origin();
+            let path = self.folder.predictions(arm, *seed, split);
+            self.folder.write(&path, &predictions.to_bytes()?)?;
+        }
+        self.score(arm, Calibration::None, &test, test.logits(), None)?;
+        let mut temperature = None;
+        for calibration in arm.fits() {
+            let calibrator = arm.fit(calibration, &validation)?;
+            let mut value = None;
+            if let AnyCalibrator::Temperature(scaling) = &calibrator {
+                temperature = Some(scaling.temperature());
+                value = temperature.map(Temperature::get);
+            }
+            self.record_fit(arm, calibration, &calibrator, value)?;
+            if arm.arm.calibrate.contains(&calibration) {
+                let calibrated = calibrator.apply(test.logits());
+                let calibrated = calibrated.map_err(|source| arm.calibration_error(source))?;
+                self.score(arm, calibration, &test, &calibrated, value)?;
+            }
+        }
+        Ok(temperature)
+    }
+
+    fn score(
+        &mut self,
+        arm: &ArmRun<'_>,
+        calibration: Calibration,
+        test: &SavedPredictions,
+        predictions: &impl softlabel_metrics::Predictions,
+        temperature: Option<f64>,
+    ) -> Result<()> {
+        let metrics =
+            self.table.add(arm.name, calibration, predictions, test.labels(), temperature)?;
+        let (arm, seed) = (arm.name.to_owned(), arm.training.seed);
+        self.observe(&Event::Score { arm, seed, calibration, metrics })
+    }
+
+    fn record_fit(
+        &mut self,
+        arm: &ArmRun<'_>,
+        calibration: Calibration,
+        calibrator: &AnyCalibrator,
+        temperature: Option<f64>,
+    ) -> Result<()> {
+        let seed = arm.training.seed;
+        let json = calibrator.to_json().map_err(|source| arm.calibration_error(source))?;
+        let path = self.folder.calibrator(arm.name, seed, calibration.name());
+        self.folder.write(&path, json.as_bytes())?;
+        let Some(diagnostics) = calibrator.diagnostics() else { return Ok(()) };
+        if !diagnostics.outcome.converged() {
+            let (arm, outcome) = (arm.name, diagnostics.outcome);
+            tracing::warn!(
+                arm,
+                seed,
+                method = calibration.name(),
+                ?outcome,
+                "the fit is degenerate"
+            );
+        }
+        self.observe(&Event::Fit {
+            arm: arm.name.to_owned(),
+            seed,
+            calibration,
+            nll_before: diagnostics.nll_before,
+            nll_after: diagnostics.nll_after,
+            iterations: diagnostics.iterations,
+            converged: diagnostics.outcome.converged(),
+            temperature,
+        })
+    }
+}
+
+/// An arm of one seed.
+struct ArmRun<'a> {
+    name: &'a str,
+    arm: &'a Arm,
+    training: &'a Training<'a>,
+}
+
+impl ArmRun<'_> {
+    fn students(&self) -> impl Iterator<Item = &Distill> {
+        let arms = self.training.recipe.arms.values();
+        arms.filter_map(|arm| arm.distill.as_ref()).filter(|distill| distill.teacher == self.name)
+    }
+
+    fn is_teacher(&self) -> bool {
+        self.students().next().is_some()
+    }
+
+    /// What is fitted: what the table shows, and what a student wants of its teacher.
+    fn fits(&self) -> Vec<Calibration> {
+        let wanted = self.students().map(|distill| distill.teacher_calibration);
+        let mut fits = self.arm.calibrate.clone();
+        for calibration in wanted {
+            if calibration != Calibration::None && !fits.contains(&calibration) {
+                fits.push(calibration);
+            }
+        }
+        fits
+    }
+
+    fn fit(&self, calibration: Calibration, held_out: &SavedPredictions) -> Result<AnyCalibrator> {
+        let (logits, labels) = (held_out.logits(), held_out.labels());
+        let fitted = match calibration {
+            Calibration::Platt => PlattScaling::fit(logits, labels).map(Into::into),
+            Calibration::None | Calibration::Temperature => {
+                TemperatureScaling::fit(logits, labels).map(Into::into)
+            }
+        };
+        fitted.map_err(|source| self.calibration_error(source))
+    }
+
+    fn calibration_error(&self, source: softlabel_posthoc::Error) -> Error {
+        Error::Calibration { arm: self.name.to_owned(), seed: self.training.seed, source }
+    }
+
+    fn predictions(&self, split: &str, logits: &Tensor, part: &Part) -> Result<SavedPredictions> {
+        let origin =
+            Origin { arm: self.name.to_owned(), seed: self.training.seed, split: split.to_owned() };
+        let logits: Logits<'static, f32> = to_logits(logits)?;
+        let (labels, ids) = (part.subset.labels().clone(), part.subset.ids().to_vec());
+        Ok(SavedPredictions::new(origin, logits, labels, ids)?)
+    }
+}

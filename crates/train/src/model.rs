@@ -1,0 +1,162 @@
+//! Networks: convolutions, then fully connected layers, ReLU between all.
+//!
+//! Initial weights and biases are drawn from U(−1/√fan_in, 1/√fan_in), as PyTorch's layers do by default,
+//! from a stream of our own: the same seed gives the same weights on every machine.
+
+use rand::{Rng, RngExt};
+use softlabel_data::ImageShape;
+use tch::{Device, Tensor};
+
+use crate::recipe::Model;
+use crate::{Error, Result};
+
+/// A network with its weights.
+#[derive(Debug)]
+pub(crate) struct Network {
+    convolutions: Vec<Layer>,
+    hidden: Vec<Layer>,
+    output: Layer,
+}
+
+#[derive(Debug)]
+struct Layer {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Layer {
+    fn new(shape: &[usize], device: Device, random: &mut impl Rng) -> Result<Self> {
+        let fan_in: usize = shape[1..].iter().product();
+        let bound = (fan_in as f64).sqrt().recip();
+        let mut parameter = |shape: &[usize]| -> Result<Tensor> {
+            let draw = |_| f32_from(random.random_range(-bound..bound));
+            let values: Vec<f32> = (0..shape.iter().product()).map(draw).collect();
+            let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+            let tensor = Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?;
+            Ok(tensor.f_to_device(device)?.f_detach_copy()?.f_set_requires_grad(true)?)
+        };
+        Ok(Self { weight: parameter(shape)?, bias: parameter(&shape[..1])? })
+    }
+
+    fn linear(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(input.f_linear(&self.weight, Some(&self.bias))?)
+    }
+
+    /// 3×3 with the size kept, ReLU, then the maximum of each 2×2.
+    fn convolve(&self, input: &Tensor) -> Result<Tensor> {
+        let output = input.f_conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1)?;
+        Ok(output.f_relu()?.f_max_pool2d(2, 2, 0, 1, false)?)
+    }
+}
+
+/// Weights are single precision.
+#[allow(clippy::cast_possible_truncation)]
+fn f32_from(value: f64) -> f32 {
+    value as f32
+}
+
+impl Network {
+    /// Builds the network for images of a shape.
+    pub(crate) fn new(
+        name: &str,
+        model: &Model,
+        image: ImageShape,
+        classes: usize,
+        device: Device,
+        random: &mut impl Rng,
+    ) -> Result<Self> {
+        let (mut channels, mut height, mut width) = (image.channels, image.height, image.width);
+        let mut convolutions = Vec::new();
+        for &output in &model.convolutions {
+            convolutions.push(Layer::new(&[output, channels, 3, 3], device, random)?);
+            (channels, height, width) = (output, height / 2, width / 2);
+        }
+        let mut features = channels * height * width;
+        if features == 0 {
+            return Err(Error::ImageTooSmall {
+                model: name.to_owned(),
+                convolutions: convolutions.len(),
+                height: image.height,
+                width: image.width,
+            });
+        }
+        let mut hidden = Vec::new();
+        for &output in &model.hidden {
+            hidden.push(Layer::new(&[output, features], device, random)?);
+            features = output;
+        }
+        let output = Layer::new(&[classes, features], device, random)?;
+        Ok(Self { convolutions, hidden, output })
+    }
+
+    /// Logits `[n, K]` of images `[n, channels, height, width]`.
+    pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        let mut features = images.shallow_clone();
+        for layer in &self.convolutions {
+            features = layer.convolve(&features)?;
+        }
+        features = features.f_flatten(1, -1)?;
+        for layer in &self.hidden {
+            features = layer.linear(&features)?.f_relu()?;
+        }
+        self.output.linear(&features)
+    }
+
+    /// Logits of any number of images, without gradients, a thousand or so at a time.
+    pub(crate) fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        const CHUNK: i64 = 1024;
+        let _guard = tch::no_grad_guard();
+        let chunks = images.f_split(CHUNK, 0)?;
+        let logits = chunks.iter().map(|chunk| self.forward(chunk)).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&logits, 0)?)
+    }
+
+    /// All weights and biases, in a fixed order.
+    pub(crate) fn parameters(&self) -> Vec<Tensor> {
+        let layers = self.convolutions.iter().chain(&self.hidden).chain([&self.output]);
+        layers
+            .flat_map(|layer| [layer.weight.shallow_clone(), layer.bias.shallow_clone()])
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softlabel_data::seed;
+    use tch::Kind;
+
+    use super::*;
+
+    const IMAGE: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };
+
+    fn network(hidden: &[usize], convolutions: &[usize]) -> Result<Network> {
+        let model = Model { hidden: hidden.into(), convolutions: convolutions.into() };
+        Network::new("m", &model, IMAGE, 10, Device::Cpu, &mut seed::stream(1, seed::INIT))
+    }
+
+    #[test]
+    fn logits_have_the_shape_of_the_classes() {
+        let images = Tensor::ones([1030, 1, 8, 8], (Kind::Float, Device::Cpu));
+        for (hidden, convolutions) in [(&[][..], &[][..]), (&[5, 4], &[]), (&[7], &[3, 2])] {
+            let network = network(hidden, convolutions).unwrap();
+            assert_eq!(network.predict(&images).unwrap().size(), [1030, 10]);
+            assert_eq!(network.parameters().len(), 2 * (hidden.len() + convolutions.len() + 1));
+        }
+    }
+
+    #[test]
+    fn weights_follow_the_seed_and_stay_in_their_bound() {
+        let (a, b) = (network(&[32], &[]).unwrap(), network(&[32], &[]).unwrap());
+        for (a, b) in a.parameters().iter().zip(b.parameters()) {
+            assert_eq!(f64::try_from((a - b).abs().max()).unwrap(), 0.0);
+        }
+        let largest = f64::try_from(a.parameters()[0].abs().max()).unwrap();
+        assert!(largest <= 0.125 && largest > 0.12, "{largest}"); // 1/√64
+    }
+
+    #[test]
+    fn images_that_vanish_are_an_error() {
+        let error = network(&[], &[4, 4, 4, 4]).unwrap_err();
+        assert_eq!(error.to_string(), "model `m`: 4 convolutions halve images of 8×8 to nothing");
+    }
+}

@@ -1,0 +1,145 @@
+//! What is wrong with a recipe, where, and what was probably meant.
+
+use std::fmt;
+use std::ops::Range;
+
+/// What is wrong with a recipe: where it stands, and the nearest name that would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeError {
+    /// The file, or the override as it was typed.
+    origin: String,
+    place: Option<Place>,
+    message: String,
+    nearest: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    line: usize,
+    column: usize,
+    /// The line of the file, and how many characters of it are meant.
+    text: String,
+    width: usize,
+}
+
+impl std::error::Error for RecipeError {}
+
+impl RecipeError {
+    pub(super) fn new(origin: &str, message: impl Into<String>) -> Self {
+        Self { origin: origin.to_owned(), place: None, message: message.into(), nearest: None }
+    }
+
+    /// The same, at a place of the text.
+    pub(super) fn at(mut self, text: &str, span: Range<usize>) -> Self {
+        let start = span.start.min(text.len());
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line_text = text[line_start..].lines().next().unwrap_or_default();
+        let column = before[line_start..].chars().count() + 1;
+        let left_on_line = line_text.chars().count().saturating_sub(column - 1);
+        let width = text.get(start..span.end).map_or(1, |part| part.chars().count());
+        self.place = Some(Place {
+            line: before.matches('\n').count() + 1,
+            column,
+            text: line_text.to_owned(),
+            width: width.min(left_on_line).max(1),
+        });
+        self
+    }
+
+    /// The same, with the name that was probably meant.
+    pub(super) fn with_nearest(mut self, nearest: Option<String>) -> Self {
+        self.nearest = nearest;
+        self
+    }
+
+    /// The same problem, found in something else: an override instead of the file.
+    pub(super) fn moved_to(mut self, origin: &str) -> Self {
+        origin.clone_into(&mut self.origin);
+        self.place = None;
+        self
+    }
+
+    /// Line in the file, from 1; none for an override.
+    pub fn line(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.line)
+    }
+
+    /// Column in the line, in characters from 1; none for an override.
+    pub fn column(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.column)
+    }
+
+    /// The valid name that is nearest to what was written, where a name was wrong.
+    pub fn nearest(&self) -> Option<&str> {
+        self.nearest.as_deref()
+    }
+}
+
+impl fmt::Display for RecipeError {
+    /// `file:line:column: message`, the line with a mark under what is meant, and what was probably meant.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, place, message, nearest } = self;
+        match place {
+            None => write!(formatter, "{origin}: {message}")?,
+            Some(Place { line, column, text, width }) => {
+                let number = line.to_string();
+                let margin = " ".repeat(number.len());
+                let indent = " ".repeat(column - 1);
+                let mark = "^".repeat(*width);
+                write!(formatter, "{origin}:{line}:{column}: {message}\n")?;
+                write!(formatter, "{margin} |\n{number} | {text}\n{margin} | {indent}{mark}")?;
+            }
+        }
+        match nearest {
+            None => Ok(()),
+            Some(nearest) => write!(formatter, "\ndid you mean `{nearest}`?"),
+        }
+    }
+}
+
+/// The candidate that is most like `found`, if any is like it at all.
+pub(super) fn nearest<'a>(
+    found: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    /// Below this, two names have little more than their length in common.
+    const ALIKE: f64 = 0.4;
+    let likeness = |candidate: &str| {
+        strsim::normalized_damerau_levenshtein(&found.to_lowercase(), &candidate.to_lowercase())
+    };
+    let scored = candidates.into_iter().map(|candidate| (likeness(candidate), candidate));
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best.0 >= ALIKE).then(|| best.1.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_not_bytes() {
+        let text = "a = 1\nbé = 22\n";
+        let start = text.find("22").unwrap();
+        let error = RecipeError::new("x.toml", "no").at(text, start..start + 2);
+        assert_eq!((error.line(), error.column()), (Some(2), Some(6)));
+        assert_eq!(error.to_string(), "x.toml:2:6: no\n  |\n2 | bé = 22\n  |      ^^");
+    }
+
+    #[test]
+    fn a_place_at_the_end_or_over_lines_is_fine() {
+        let error = RecipeError::new("x.toml", "no").at("a = ", 4..4);
+        assert_eq!((error.line(), error.column()), (Some(1), Some(5)));
+        let error = RecipeError::new("x.toml", "no").at("[a]\nb = 1\n", 0..9);
+        assert_eq!(error.to_string(), "x.toml:1:1: no\n  |\n1 | [a]\n  | ^^^");
+        assert_eq!(RecipeError::new("x", "no").at("", 7..9).line(), Some(1));
+    }
+
+    #[test]
+    fn only_what_is_alike_is_near() {
+        let names = ["epochs", "batch_size", "learning_rate"];
+        assert_eq!(nearest("epoch", names).as_deref(), Some("epochs"));
+        assert_eq!(nearest("batchsize", names).as_deref(), Some("batch_size"));
+        assert_eq!(nearest("zzz", names), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! An experiment as data: what to train on, with what, and what to compare.
+//!
+//! A [`Recipe`] can only be made by parsing, which checks everything that can be checked without the data:
+//! unknown keys, ranges, names that refer to each other. What holds one is right.
+
+mod check;
+mod error;
+mod overrides;
+mod parse;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use softlabel_core::Temperature;
+use softlabel_data::{Source, SplitFractions};
+use softlabel_distill::SoftScale;
+use softlabel_results::{Calibration, Metric};
+use softlabel_targets::{LabelNoise, Smoothing};
+
+pub use error::RecipeError;
+
+/// A checked experiment. The keys of the file are the fields below.
+///
+/// ```
+/// use softlabel_train::Recipe;
+///
+/// let text = r#"
+/// name = "tiny"
+/// [data]
+/// source = { dataset = "digits" }
+/// split = { validation = 0.2, test = 0.25 }
+/// [training]
+/// epochs = 5
+/// batch_size = 64
+/// learning_rate = 0.003
+/// [models.small]
+/// hidden = [16]
+/// [arms.hard]
+/// model = "small"
+/// [arms.smoothed]
+/// model = "small"
+/// loss.smoothing = { epsilon = 0.1, convention = "mixture" }
+/// "#;
+/// let recipe = Recipe::parse("tiny.toml", text, &["seed=3".to_owned()])?;
+/// assert_eq!(recipe.seeds(), [3]);
+///
+/// let error = Recipe::parse("tiny.toml", &text.replace("epochs", "epoch"), &[]).unwrap_err();
+/// assert_eq!((error.line(), error.column()), (Some(7), Some(1)));
+/// assert_eq!(error.nearest(), Some("epochs"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the experiment and of its run folder.
+    pub(crate) name: String,
+    /// What it shows, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+    /// Seed of the first repeat; the next have the numbers after it.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// How often everything is repeated, each time with another seed for splits, noise, weights and order.
+    #[serde(default = "one")]
+    pub(crate) repeats: u64,
+    /// What to train on.
+    pub(crate) data: DataSettings,
+    /// How to train.
+    pub(crate) training: Training,
+    /// How to judge.
+    #[serde(default)]
+    pub(crate) evaluation: Evaluation,
+    /// The models, by name.
+    pub(crate) models: IndexMap<String, Model>,
+    /// What is compared, by name, in this order.
+    pub(crate) arms: IndexMap<String, Arm>,
+    /// Demands on the numbers; one that is not met makes the program exit with 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) checks: Vec<Demand>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What to train on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataSettings {
+    pub(crate) source: Source,
+    /// Stratified shares; where the data bring a test set, `test` is left out.
+    pub(crate) split: SplitFractions,
+    /// What happens to the training labels. Validation and test labels stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noise: Option<LabelNoise>,
+}
+
+/// How to train; the same for every arm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Training {
+    pub(crate) epochs: u64,
+    pub(crate) batch_size: usize,
+    #[serde(default)]
+    pub(crate) optimizer: OptimizerKind,
+    pub(crate) learning_rate: f64,
+    #[serde(default)]
+    pub(crate) schedule: Schedule,
+    /// L2 for `sgd` and `adam`, decoupled for `adamw`.
+    #[serde(default)]
+    pub(crate) weight_decay: f64,
+    /// Of `sgd`.
+    #[serde(default = "default_momentum")]
+    pub(crate) momentum: f64,
+}
+
+fn default_momentum() -> f64 {
+    0.9
+}
+
+/// The rule by which weights move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OptimizerKind {
+    /// Kingma and Ba 2015.
+    #[default]
+    Adam,
+    /// Loshchilov and Hutter 2019.
+    Adamw,
+    /// With momentum.
+    Sgd,
+}
+
+/// How the learning rate goes from the first step to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Schedule {
+    /// It stays.
+    Constant,
+    /// Half a cosine from the rate to 0.
+    #[default]
+    Cosine,
+}
+
+/// How to judge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evaluation {
+    /// Equal-width bins of the expected calibration error.
+    #[serde(default = "default_bins")]
+    pub(crate) bins: usize,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { bins: default_bins() }
+    }
+}
+
+fn default_bins() -> usize {
+    15
+}
+
+/// A network: convolutions first if there are any, then fully connected layers, ReLU between all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// Width of each hidden fully connected layer.
+    #[serde(default)]
+    pub(crate) hidden: Vec<usize>,
+    /// Channels of each 3×3 convolution; each is followed by a 2×2 maximum.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) convolutions: Vec<usize>,
+}
+
+/// One thing that is compared: a model, what it learns from, and how its predictions are calibrated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Arm {
+    /// Name of the model.
+    pub(crate) model: String,
+    /// What its mistakes cost.
+    #[serde(default)]
+    pub(crate) loss: Loss,
+    /// The teacher, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) distill: Option<Distill>,
+    /// Maps fitted on the validation split, each a row of the table of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) calibrate: Vec<Calibration>,
+    /// Name of an earlier arm that this one is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compare_with: Option<String>,
+}
+
+/// What mistakes cost: cross-entropy over smoothed labels.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Loss {
+    #[serde(default)]
+    pub(crate) smoothing: Smoothing,
+}
+
+/// How an arm is taught by an earlier one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Distill {
+    /// Name of an earlier arm.
+    pub(crate) teacher: String,
+    /// What is done to the teacher's logits before they are taught: `none`, or `temperature` fitted on the
+    /// validation split.
+    #[serde(default = "no_calibration")]
+    pub(crate) teacher_calibration: Calibration,
+    /// Of both sides.
+    pub(crate) temperature: Temperature,
+    /// Weight of the teacher.
+    pub(crate) soft_weight: f64,
+    /// Weight of the labels.
+    pub(crate) hard_weight: f64,
+    /// What the soft term is multiplied by.
+    #[serde(default)]
+    pub(crate) scale: SoftScale,
+}
+
+fn no_calibration() -> Calibration {
+    Calibration::None
+}
+
+/// What a mean over the seeds must be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Demand {
+    pub(crate) arm: String,
+    #[serde(default = "no_calibration")]
+    pub(crate) calibration: Calibration,
+    pub(crate) metric: Metric,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_least: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_most: Option<f64>,
+}
+
+impl Recipe {
+    /// Name of the experiment.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the experiment shows, in a sentence; may be empty.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// One seed a repeat.
+    pub fn seeds(&self) -> Vec<u64> {
+        (0..self.repeats).map(|repeat| self.seed + repeat).collect()
+    }
+
+    /// Names of the arms, in order.
+    pub fn arms(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.arms.keys().map(String::as_str)
+    }
+
+    /// Epochs of each training.
+    pub fn epochs(&self) -> u64 {
+        self.training.epochs
+    }
+
+    /// The recipe as a file that parses to the same, defaults written out.
+    ///
+    /// # Errors
+    /// [`RecipeError`] if it cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string_pretty(self)
+            .map_err(|error| RecipeError::new(&self.name, error.to_string()))
+    }
+}

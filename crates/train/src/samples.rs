@@ -1,0 +1,83 @@
+//! The three splits of one seed as tensors.
+
+use softlabel_core::Labels;
+use softlabel_data::{Data, Splits, Subset, seed};
+use tch::{Device, Tensor};
+
+use crate::recipe::DataSettings;
+use crate::{Error, Result};
+
+/// The splits of one seed.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    pub(crate) train: Part,
+    pub(crate) validation: Part,
+    pub(crate) test: Part,
+    /// The training labels as training sees them.
+    pub(crate) observed: Labels,
+}
+
+/// One split: images on the device, labels and ids on the host, in the same order.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) subset: Subset,
+    /// `[n, channels, height, width]`, with the mean and deviation of the training pixels taken out.
+    pub(crate) images: Tensor,
+}
+
+impl Samples {
+    /// Splits, corrupts and standardizes; all of it follows from the seed.
+    pub(crate) fn new(
+        data: &Data,
+        settings: &DataSettings,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        let Splits { train, validation, test } = data.split(settings.split, seed)?;
+        if test.is_empty() {
+            return Err(Error::EmptySplit { split: "test" });
+        }
+        let observed = match &settings.noise {
+            None => train.labels().clone(),
+            Some(noise) => noise.corrupt(train.labels(), seed::derive(seed, seed::NOISE))?,
+        };
+        let pixels = train.pixels_f32();
+        let (mean, deviation) = moments(&pixels);
+        let part = |subset: Subset, pixels: &[f32]| -> Result<Part> {
+            let shape = subset.dataset().shape();
+            let shape = [subset.len(), shape.channels, shape.height, shape.width];
+            let shape = shape.map(|size| size as i64);
+            let images = Tensor::f_from_slice(pixels)?.f_view(shape.as_slice())?;
+            let images = images.f_sub_scalar(mean)?.f_div_scalar(deviation)?;
+            Ok(Part { subset, images: images.f_to_device(device)? })
+        };
+        let (validation_pixels, test_pixels) = (validation.pixels_f32(), test.pixels_f32());
+        Ok(Self {
+            train: part(train, &pixels)?,
+            validation: part(validation, &validation_pixels)?,
+            test: part(test, &test_pixels)?,
+            observed,
+        })
+    }
+
+    /// Share of the training labels that the noise changed.
+    pub(crate) fn changed_labels(&self) -> f64 {
+        let truth = self.train.subset.labels();
+        let changed = truth.iter().zip(self.observed.iter()).filter(|(a, b)| a != b).count();
+        changed as f64 / truth.len() as f64
+    }
+}
+
+/// Labels as the losses take them.
+pub(crate) fn label_tensor(labels: &Labels, device: Device) -> Result<Tensor> {
+    let values: Vec<i64> = labels.as_slice().iter().map(|&label| label.into()).collect();
+    Ok(Tensor::f_from_slice(&values)?.f_to_device(device)?)
+}
+
+/// Mean and standard deviation; the deviation of constant pixels is taken as 1.
+fn moments(pixels: &[f32]) -> (f64, f64) {
+    let count = pixels.len().max(1) as f64;
+    let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / count;
+    let variance = pixels.iter().map(|&p| (f64::from(p) - mean).powi(2)).sum::<f64>() / count;
+    (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
+}
