@@ -1,2 +1,59 @@
-//! the softlabel program: run experiments from recipes.
-fn main() {}
+//! The `softlabel` program.
+
+mod arguments;
+mod output;
+mod progress;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command};
+
+/// How a command ended, if it ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Done.
+    Done,
+    /// Done, and a check said no.
+    CheckFailed,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(&arguments);
+    let result = match &arguments.command {
+        Command::Run(options) => run::run(options, arguments.quiet),
+        Command::Report(options) => report::report(options),
+    };
+    match result {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::CheckFailed) => ExitCode::from(1),
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Log lines go to stderr; `SOFTLABEL_LOG` says which, else warnings, more with `-v`, errors only with `--quiet`.
+fn log_to_stderr(arguments: &Arguments) {
+    let level = match (arguments.quiet, arguments.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_env("SOFTLABEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(console::colors_enabled_stderr())
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,1 +1,41 @@
-//! HTML and terminal views of results.
+//! Views of a run's results: one HTML file for a browser, and text for a terminal.
+//!
+//! [`html`] draws everything in a single file that needs no network and no JavaScript: what was run,
+//! the table, what changed, the checks, and a reliability diagram with a confidence histogram for each row.
+//! [`table`], [`changes`] and [`checks`] are the short form of the same for a terminal.
+//! Both take their numbers and their wording from one place, so they never disagree.
+//!
+//! This crate computes no metric and touches no file: it reads [`Summary`] and [`Provenance`], and returns text.
+//!
+//! ```no_run
+//! use softlabel_report::{TableStyle, changes, html, table};
+//! use softlabel_results::RunFolder;
+//!
+//! let folder = RunFolder::open("runs/digits-1");
+//! let (summary, provenance) = (folder.read_summary()?, folder.read_provenance()?);
+//!
+//! println!("{}\n{}", table(&summary, TableStyle::default()), changes(&summary));
+//! folder.write(&folder.report(), html(&summary, &provenance)?.as_bytes())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Numbers
+//!
+//! Accuracy, ECE and mean confidence are shown in percent and their changes in percentage points (pp);
+//! NLL is in nats, the Brier score lies in [0, 2].
+//! With several seeds a number is `mean ± sd`, the sample standard deviation over the seeds.
+//! The best mean of a column is marked; rows that look the same at the digits shown share the mark.
+//!
+//! [`Summary`]: softlabel_results::Summary
+//! [`Provenance`]: softlabel_results::Provenance
+
+mod diagram;
+mod error;
+mod html;
+mod numbers;
+mod terminal;
+mod words;
+
+pub use error::{Error, Result};
+pub use html::html;
+pub use terminal::{TableStyle, changes, checks, table};

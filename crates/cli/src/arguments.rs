@@ -1,0 +1,100 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use softlabel_tensor::DeviceChoice;
+
+/// Experiments on label smoothing, calibration and distillation.
+///
+/// Results go to stdout, progress and logs to stderr.
+/// Exit status: 0 done, 1 a check said no, 2 an error.
+#[derive(Debug, Parser)]
+#[command(name = "softlabel", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// No progress and no log lines but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// More log lines; twice for still more. `SOFTLABEL_LOG` takes a filter such as `softlabel_train=debug`.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+    Report(Report),
+}
+
+/// Run an experiment from a recipe: train every arm for every seed, calibrate, judge, report.
+///
+/// Leaves a run folder: the recipe as run, run.json, metrics.jsonl, summary.json, report.html, and for every arm
+/// and seed the logits as safetensors and the fitted calibrators as JSON.
+/// Same recipe, same seed, same machine: same summary.json, byte for byte.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  softlabel run examples/recipes/digits.toml
+  softlabel run examples/recipes/digits.toml --set data.noise.rate=0
+  softlabel run examples/recipes/digits.toml --set 'arms.smoothed.loss.smoothing={epsilon=0.2, convention=\"mixture\"}'
+  SOFTLABEL_DATA=~/data softlabel run examples/recipes/mnist.toml --out runs/mnist
+
+A flag wins over --set, --set over the file, the file over defaults.")]
+pub(crate) struct Run {
+    /// Recipe file (TOML).
+    pub(crate) recipe: PathBuf,
+
+    /// Set a key of the recipe; the value as in the file, quotes optional around a single word.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+
+    /// Seed of the first repeat.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+
+    /// Where to compute: auto, cpu or cuda:N. A device that is not there is an error.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+
+    /// Folder with data sets, each in a folder of its name: mnist, cifar10.
+    #[arg(long, value_name = "DIR", env = "SOFTLABEL_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Folder of the run [default: runs/NAME-N with the first free number].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the run in --out, if there is one.
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
+
+    /// One seed, one epoch, no checks: does everything work?
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print the recipe with overrides and defaults in it, and stop.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+
+    /// Check recipe, data, device and folder, say what would be done, and stop.
+    #[arg(long, conflicts_with = "print_config")]
+    pub(crate) dry_run: bool,
+}
+
+/// Print the results of a run folder again, and write its report.html anew.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Folder of a run.
+    pub(crate) folder: PathBuf,
+
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

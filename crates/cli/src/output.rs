@@ -1,0 +1,70 @@
+//! What goes to stdout, and errors.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use console::{Term, style};
+use serde::Serialize;
+use softlabel_report::{TableStyle, changes, checks, table};
+use softlabel_results::{RunFolder, Summary};
+
+/// Prints a text to stdout.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("writing to stdout")
+}
+
+/// The results of a run as one object.
+#[derive(Serialize)]
+struct RunOutput<'a> {
+    schema: &'static str,
+    folder: String,
+    report: String,
+    summary: &'a Summary,
+}
+
+/// Prints the results of a run: the table and what changed, or one JSON object.
+pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -> Result<()> {
+    let (root, report) =
+        (folder.root().display().to_string(), folder.report().display().to_string());
+    if json {
+        let schema = "softlabel.run-output/1";
+        let output = RunOutput { schema, folder: root, report, summary };
+        return print(&format!("{}\n", serde_json::to_string(&output)?));
+    }
+    /// Wide enough for the table where nobody looks at it.
+    const UNSEEN: usize = 160;
+    let terminal = Term::stdout();
+    let width = terminal.size_checked().map_or(UNSEEN, |(_, columns)| columns.into());
+    let style = TableStyle { width, color: console::colors_enabled() };
+    let mut text = table(summary, style);
+    for (title, part) in [("What changed", changes(summary)), ("Checks", checks(summary))] {
+        if !part.is_empty() {
+            text += &format!("\n{title}\n{part}");
+        }
+    }
+    text += &format!("\nRun folder  {root}\nReport      {report}\n");
+    print(&text)
+}
+
+/// Prints an error with its causes, each once.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(io::stderr(), "{} {text}", style("error:").red().bold().for_stderr());
+}
+
+/// Whether whoever read our output went away, which is no error of ours.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

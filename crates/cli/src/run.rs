@@ -1,0 +1,135 @@
+//! `softlabel run`.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use softlabel_results::{Existing, Provenance, RunFolder};
+use softlabel_tensor::LIBTORCH_VERSION;
+use softlabel_train::{Experiment, Recipe};
+use tch::Device;
+
+use crate::Verdict;
+use crate::arguments::Run;
+use crate::output::{print, print_results};
+use crate::progress::Progress;
+
+/// Where runs go that are not told where to go.
+const RUNS: &str = "runs";
+
+/// Runs an experiment, or says what it would do.
+pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
+    let overrides = overrides(options);
+    let recipe = read_recipe(&options.recipe, &overrides)?;
+    if options.print_config {
+        print(&recipe.to_toml()?)?;
+        return Ok(Verdict::Done);
+    }
+    let existing = if options.overwrite { Existing::Replace } else { Existing::Refuse };
+    if let Some(out) = &options.out {
+        RunFolder::open(out).check_vacant(existing)?;
+    }
+    let device = options.device.resolve()?;
+    let experiment = Experiment::prepare(recipe, options.data.as_deref(), device)?;
+    if options.dry_run {
+        print(&plan(&experiment, device, options.out.as_deref()))?;
+        return Ok(Verdict::Done);
+    }
+    let folder = match &options.out {
+        Some(out) => RunFolder::create(out, existing)?,
+        None => RunFolder::create_numbered(Path::new(RUNS), experiment.recipe().name())?,
+    };
+    tracing::info!(folder = %folder.root().display(), "run folder");
+    let mut provenance = provenance(options, overrides, &experiment, device);
+    folder.write_json(&folder.provenance(), &provenance)?;
+
+    let started = Instant::now();
+    let mut progress = Progress::new(quiet);
+    let outcome = experiment.run(&folder, &mut |event| progress.observe(event));
+    progress.finish();
+    let outcome = outcome?;
+    provenance.seconds = started.elapsed().as_secs_f64();
+    provenance.timings = outcome.timings;
+    folder.write_json(&folder.provenance(), &provenance)?;
+    let html = softlabel_report::html(&outcome.summary, &provenance)?;
+    folder.write(&folder.report(), html.as_bytes())?;
+    print_results(&folder, &outcome.summary, options.json)?;
+    let passed = outcome.summary.checks.iter().all(|check| check.passed);
+    Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
+}
+
+/// What was typed, flags translated to the keys they stand for; the last one wins.
+fn overrides(options: &Run) -> Vec<String> {
+    let mut overrides = options.overrides.clone();
+    if options.quick {
+        overrides.extend(["repeats=1", "training.epochs=1", "checks=[]"].map(String::from));
+    }
+    overrides.extend(options.seed.map(|seed| format!("seed={seed}")));
+    overrides
+}
+
+fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).with_context(|| format!("reading the recipe {name}"))?;
+    Ok(Recipe::parse(&name, &text, overrides)?)
+}
+
+/// What a run would do.
+fn plan(experiment: &Experiment, device: Device, out: Option<&Path>) -> String {
+    let recipe = experiment.recipe();
+    let (data, sizes) = (experiment.data().pool(), experiment.sizes());
+    let arms: Vec<&str> = recipe.arms().collect();
+    let seeds = recipe.seeds();
+    let out = out.map_or(format!("{RUNS}/{}-N", recipe.name()), |out| out.display().to_string());
+    format!(
+        "recipe     {}\n\
+         data       {}: {} classes, {} train, {} validation, {} test\n\
+         arms       {}\n\
+         seeds      {}\n\
+         trainings  {} of {} epochs\n\
+         device     {}\n\
+         folder     {out}\n",
+        recipe.name(),
+        data.name(),
+        data.classes(),
+        sizes.train,
+        sizes.validation,
+        sizes.test,
+        arms.join(", "),
+        seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        experiment.trainings(),
+        recipe.epochs(),
+        device_name(device),
+    )
+}
+
+fn provenance(
+    options: &Run,
+    overrides: Vec<String>,
+    experiment: &Experiment,
+    device: Device,
+) -> Provenance {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    Provenance {
+        schema: Provenance::SCHEMA.to_owned(),
+        softlabel: env!("CARGO_PKG_VERSION").to_owned(),
+        libtorch: LIBTORCH_VERSION.to_owned(),
+        device: device_name(device),
+        threads: usize::try_from(tch::get_num_threads()).unwrap_or_default(),
+        recipe: options.recipe.display().to_string(),
+        overrides,
+        seeds: experiment.recipe().seeds(),
+        dataset_fingerprint: experiment.fingerprint(),
+        started_unix_seconds: since_1970.map_or(0, |time| time.as_secs()),
+        seconds: 0.0,
+        timings: Vec::new(),
+    }
+}
+
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(number) => format!("cuda:{number}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The views of made-up runs.
+#![allow(clippy::expect_used, reason = "helpers of tests fail like tests")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the numbers made up are small and positive"
+)]
+
+mod html;
+mod sample;
+mod terminal;
