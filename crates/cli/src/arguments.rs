@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,6 +59,10 @@ pub(crate) struct Run {
     /// Where to compute: auto, cpu or cuda:N. A device that is not there is an error.
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
+
+    /// Threads to compute with; seeds run side by side [default: one a core].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
 
     /// Folder with data sets, each in a folder of its name: mnist, cifar10.
     #[arg(long, value_name = "DIR", env = "SOFTLABEL_DATA")]

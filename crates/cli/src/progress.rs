@@ -9,43 +9,39 @@ use softlabel_train::{Event, Validation};
 pub(crate) struct Progress {
     /// None if nothing is to be shown.
     bar: Option<ProgressBar>,
-    /// The training under way, as `[3/30] smoothed, seed 1`.
-    training: String,
-    epochs: u64,
+    trainings: usize,
+    finished: usize,
 }
 
 impl Progress {
-    /// For a run of so many trainings.
-    pub(crate) fn new(quiet: bool) -> Self {
+    /// For a run of so many trainings, each of so many epochs.
+    pub(crate) fn new(trainings: usize, epochs: u64, quiet: bool) -> Self {
         let bar = (!quiet).then(|| {
-            let bar = ProgressBar::no_length();
-            let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4} left  {msg}");
+            let bar = ProgressBar::new(trainings as u64 * epochs);
+            let style =
+                ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4} left  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, training: String::new(), epochs: 0 }
+        Self { bar, trainings, finished: 0 }
     }
 
     /// Takes notice of an event.
     pub(crate) fn observe(&mut self, event: &Event) {
         let Some(bar) = &self.bar else { return };
-        match event {
-            Event::Training { arm, seed, number, of, epochs } => {
-                bar.set_length(*of as u64 * epochs);
-                self.training = format!("[{number}/{of}] {arm}, seed {seed}");
-                self.epochs = *epochs;
-                bar.set_message(self.training.clone());
+        let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation } = event else {
+            return;
+        };
+        bar.inc(1);
+        let state = format!("{arm}, seed {seed}: {}", describe(*train_loss, *validation));
+        if epoch == epochs {
+            self.finished += 1;
+            if bar.is_hidden() {
+                let _ =
+                    writeln!(std::io::stderr(), "[{}/{}] {state}", self.finished, self.trainings);
             }
-            Event::Epoch { epoch, train_loss, validation, .. } => {
-                bar.inc(1);
-                let state = describe(*train_loss, *validation);
-                bar.set_message(format!("{}: {state}", self.training));
-                if bar.is_hidden() && *epoch == self.epochs {
-                    let _ = writeln!(std::io::stderr(), "{}: {state}", self.training);
-                }
-            }
-            _ => {}
         }
+        bar.set_message(state);
     }
 
     /// Takes the bar away.
@@ -59,7 +55,8 @@ impl Progress {
 fn describe(loss: f64, validation: Option<Validation>) -> String {
     let mut text = format!("loss {loss:.3}");
     if let Some(Validation { accuracy, ece, .. }) = validation {
-        text += &format!(", validation accuracy {:.1} %, ECE {:.1} %", 100.0 * accuracy, 100.0 * ece);
+        text +=
+            &format!(", validation accuracy {:.1} %, ECE {:.1} %", 100.0 * accuracy, 100.0 * ece);
     }
     text
 }

@@ -1,7 +1,9 @@
 //! `softlabel run`.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -45,8 +47,9 @@ pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
     folder.write_json(&folder.provenance(), &provenance)?;
 
     let started = Instant::now();
-    let mut progress = Progress::new(quiet);
-    let outcome = experiment.run(&folder, &mut |event| progress.observe(event));
+    let epochs = experiment.recipe().epochs();
+    let mut progress = Progress::new(experiment.trainings(), epochs, quiet);
+    let outcome = experiment.run(&folder, threads(options), &mut |event| progress.observe(event));
     progress.finish();
     let outcome = outcome?;
     provenance.seconds = started.elapsed().as_secs_f64();
@@ -116,7 +119,7 @@ fn provenance(
         softlabel: env!("CARGO_PKG_VERSION").to_owned(),
         libtorch: LIBTORCH_VERSION.to_owned(),
         device: device_name(device),
-        threads: usize::try_from(tch::get_num_threads()).unwrap_or_default(),
+        threads: threads(options).get(),
         recipe: options.recipe.display().to_string(),
         overrides,
         seeds: experiment.recipe().seeds(),
@@ -125,6 +128,11 @@ fn provenance(
         seconds: 0.0,
         timings: Vec::new(),
     }
+}
+
+/// As many as asked for, else as many as the machine has.
+fn threads(options: &Run) -> NonZeroUsize {
+    options.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn device_name(device: Device) -> String {

@@ -13,7 +13,7 @@ pub struct Provenance {
     pub libtorch: String,
     /// Device that trained, as `cpu` or `cuda:0`.
     pub device: String,
-    /// Threads libtorch computed with.
+    /// Threads the run computed with.
     pub threads: usize,
     /// Recipe file as it was named.
     pub recipe: String,

@@ -4,6 +4,8 @@ use serde::Serialize;
 use softlabel_results::{Calibration, Metric};
 
 /// Something that happened in a run; also a line of `metrics.jsonl`.
+///
+/// Seeds run side by side, so events of different seeds may alternate; those of one seed keep their order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -14,10 +16,6 @@ pub enum Event {
         arm: String,
         /// Its seed.
         seed: u64,
-        /// Number of this training, from 1.
-        number: usize,
-        /// Number of all trainings.
-        of: usize,
         /// Epochs it will take.
         epochs: u64,
     },
@@ -29,6 +27,8 @@ pub enum Event {
         seed: u64,
         /// The epoch, from 1.
         epoch: u64,
+        /// Epochs of this training.
+        epochs: u64,
         /// Mean loss over the training samples during the epoch.
         train_loss: f64,
         /// How the validation split does; none if it is empty.

@@ -1,12 +1,17 @@
 //! The whole experiment: every arm for every seed, and what it leaves in the run folder.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use softlabel_core::{Error as ValueError, Logits, Temperature};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
 use softlabel_distill::TeacherLogits;
+use softlabel_metrics::Predictions;
 use softlabel_posthoc::{AnyCalibrator, Calibrator, PlattScaling, TemperatureScaling};
 use softlabel_results::{Calibration, DatasetSummary, RunFolder, SplitSizes, Summary, Timing};
 use softlabel_tensor::to_logits;
@@ -15,7 +20,7 @@ use tch::{Device, Tensor};
 use crate::event::Event;
 use crate::recipe::{Arm, Distill, Recipe};
 use crate::samples::{Part, Samples};
-use crate::table::{Table, checks, comparisons};
+use crate::table::{Score, checks, comparisons, rows};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -85,33 +90,36 @@ impl Experiment {
         self.recipe.arms.len() * self.recipe.seeds().len()
     }
 
-    /// Runs everything. Writes the recipe, a line of `metrics.jsonl` an event, predictions, calibrators and, last,
-    /// `summary.json`; tells the observer of every event.
+    /// Runs everything, seeds side by side on `threads` threads. Writes the recipe, a line of `metrics.jsonl` an event,
+    /// predictions, calibrators and, last, `summary.json`; tells the observer of every event.
+    ///
+    /// With as many seeds as threads each training has one thread, and the numbers are the same for any `threads`;
+    /// with fewer seeds libtorch shares the threads out, and adds in another order.
     ///
     /// # Errors
     /// A training that diverges, a fit that is impossible, a folder that cannot be written. What was written by then
     /// stays.
-    pub fn run(&self, folder: &RunFolder, observer: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+    pub fn run(
+        &self,
+        folder: &RunFolder,
+        threads: NonZeroUsize,
+        observer: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome> {
         let recipe = &self.recipe;
         folder.write(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
-        let mut run = Run {
-            folder,
-            observer,
-            table: Table::new(recipe.evaluation.bins),
-            timings: Vec::new(),
-            trainings: self.trainings(),
-        };
-        let mut changed_labels = Vec::new();
-        for seed in recipe.seeds() {
-            let samples = Samples::new(&self.data, &recipe.data, seed, self.device)?;
-            changed_labels.push(samples.changed_labels());
-            run.seed(&Training { recipe, samples: &samples, seed, device: self.device })?;
+        let seeds = recipe.seeds();
+        let finished = self.run_seeds(&seeds, folder, threads, observer)?;
+        let (mut scores, mut timings, mut changed_labels) = (Vec::new(), Vec::new(), Vec::new());
+        for seed in finished {
+            scores.push(seed.scores);
+            timings.extend(seed.timings);
+            changed_labels.push(seed.changed_labels);
         }
-        let rows = run.table.finish();
+        let rows = rows(&scores)?;
         let summary = Summary {
             schema: Summary::SCHEMA.to_owned(),
             name: recipe.name.clone(),
-            seeds: recipe.seeds(),
+            seeds,
             dataset: DatasetSummary {
                 name: self.data.pool().name().to_owned(),
                 classes: self.data.pool().classes(),
@@ -126,7 +134,76 @@ impl Experiment {
             rows,
         };
         folder.write_json(&folder.summary(), &summary)?;
-        Ok(Outcome { summary, timings: run.timings })
+        Ok(Outcome { summary, timings })
+    }
+
+    /// Runs the seeds on a few workers; results are in the order of the seeds. After an error no seed is begun.
+    fn run_seeds(
+        &self,
+        seeds: &[u64],
+        folder: &RunFolder,
+        threads: NonZeroUsize,
+        observer: &mut dyn FnMut(&Event),
+    ) -> Result<Vec<SeedOutcome>> {
+        let workers = threads.get().min(seeds.len());
+        tch::set_num_threads(i32::try_from(threads.get() / workers.max(1)).unwrap_or(1));
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::new());
+        let (sender, events) = mpsc::channel();
+        let observed = thread::scope(|scope| {
+            for _ in 0..workers {
+                let sender = sender.clone();
+                scope.spawn(|| {
+                    let sender = sender;
+                    while let Some((index, &seed)) = claim(&next, seeds) {
+                        let result = self.run_seed(seed, folder, &sender);
+                        if result.is_err() {
+                            next.store(seeds.len(), Ordering::Relaxed);
+                        }
+                        results
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((index, result));
+                    }
+                });
+            }
+            drop(sender);
+            let observe = |event: Event| {
+                observer(&event);
+                folder.append_metrics(&event)
+            };
+            let observed = events.iter().try_for_each(observe);
+            if observed.is_err() {
+                next.store(seeds.len(), Ordering::Relaxed);
+            }
+            observed
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(index, _)| *index);
+        let results = results.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
+        observed?;
+        Ok(results)
+    }
+
+    fn run_seed(
+        &self,
+        seed: u64,
+        folder: &RunFolder,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<SeedOutcome> {
+        let (recipe, device) = (&self.recipe, self.device);
+        let samples = Samples::new(&self.data, &recipe.data, seed, device)?;
+        let training = Training { recipe, samples: &samples, seed, device };
+        let mut run = SeedRun {
+            folder,
+            events,
+            training: &training,
+            scores: Vec::new(),
+            timings: Vec::new(),
+        };
+        run.arms()?;
+        let SeedRun { scores, timings, .. } = run;
+        Ok(SeedOutcome { scores, timings, changed_labels: samples.changed_labels() })
     }
 
     /// Fingerprint of all pixels and labels, the test set's after the pool's if there is one.
@@ -155,48 +232,55 @@ impl Teacher {
     }
 }
 
-/// A run under way.
-struct Run<'a> {
-    folder: &'a RunFolder,
-    observer: &'a mut dyn FnMut(&Event),
-    table: Table,
-    timings: Vec<Timing>,
-    trainings: usize,
+/// The next seed that nobody has begun.
+fn claim<'a>(next: &AtomicUsize, seeds: &'a [u64]) -> Option<(usize, &'a u64)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    seeds.get(index).map(|seed| (index, seed))
 }
 
-impl Run<'_> {
-    fn observe(&mut self, event: &Event) -> Result<()> {
-        self.folder.append_metrics(event)?;
-        (self.observer)(event);
-        Ok(())
+/// What one seed came to.
+struct SeedOutcome {
+    scores: Vec<Score>,
+    timings: Vec<Timing>,
+    changed_labels: f64,
+}
+
+/// A seed under way.
+struct SeedRun<'a> {
+    folder: &'a RunFolder,
+    events: &'a mpsc::Sender<Event>,
+    training: &'a Training<'a>,
+    scores: Vec<Score>,
+    timings: Vec<Timing>,
+}
+
+impl SeedRun<'_> {
+    /// Whoever listens may have stopped listening; the reason is reported where the listening is done.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
     }
 
-    /// All arms of one seed, teachers before their students.
-    fn seed(&mut self, training: &Training<'_>) -> Result<()> {
+    /// All arms, teachers before their students.
+    fn arms(&mut self) -> Result<()> {
+        let training = self.training;
         let mut teachers: HashMap<&str, Teacher> = HashMap::new();
         for (name, arm) in &training.recipe.arms {
             let started = Instant::now();
-            self.observe(&Event::Training {
-                arm: name.clone(),
-                seed: training.seed,
-                number: self.timings.len() + 1,
-                of: self.trainings,
-                epochs: training.recipe.training.epochs,
-            })?;
+            let epochs = training.recipe.training.epochs;
+            self.tell(Event::Training { arm: name.clone(), seed: training.seed, epochs });
             let teacher = arm.distill.as_ref().and_then(|distill| {
                 let teacher = teachers.get(distill.teacher.as_str())?;
                 Some(teacher.teach(distill.teacher_calibration))
             });
-            let teacher = teacher.transpose()?;
-            let observe = &mut |event| self.observe(&event);
-            let network = training.run(name, arm, teacher, observe)?;
+            let network =
+                training.run(name, arm, teacher.transpose()?, &|event| self.tell(event))?;
             let predict = |part: &Part| network.predict(&part.images);
             let taught = predict(&training.samples.train)?;
-            let arm_run = ArmRun { name, arm, training };
             let validation = predict(&training.samples.validation)?;
             let test = predict(&training.samples.test)?;
-            let temperature = self.judge(&arm_run, &taught, &validation, &test)?;
-            if arm_run.is_teacher() {
+            let arm = ArmRun { name, arm, training };
+            let temperature = self.judge(&arm, &taught, &validation, &test)?;
+            if arm.is_teacher() {
                 let logits = TeacherLogits::new(&taught)?;
                 teachers.insert(name, Teacher { logits, temperature });
             }
@@ -216,9 +300,8 @@ impl Run<'_> {
         test: &Tensor,
     ) -> Result<Option<Temperature>> {
         let samples = arm.training.samples;
-        let observed = &samples.observed;
         let train = arm.predictions("train", train, &samples.train)?;
-        let train = train.with_observed_labels(observed.clone())?;
+        let train = train.with_observed_labels(samples.observed.clone())?;
         let validation = arm.predictions("validation", validation, &samples.validation)?;
         let test = arm.predictions("test", test, &samples.test)?;
         for predictions in [&train, &validation, &test] {
@@ -230,16 +313,17 @@ impl Run<'_> {
         let mut temperature = None;
         for calibration in arm.fits() {
             let calibrator = arm.fit(calibration, &validation)?;
-            let mut value = None;
-            if let AnyCalibrator::Temperature(scaling) = &calibrator {
-                temperature = Some(scaling.temperature());
-                value = temperature.map(Temperature::get);
-            }
-            self.record_fit(arm, calibration, &calibrator, value)?;
+            let fitted = match &calibrator {
+                AnyCalibrator::Temperature(scaling) => Some(scaling.temperature()),
+                _ => None,
+            };
+            temperature = temperature.or(fitted);
+            let fitted = fitted.map(Temperature::get);
+            self.record_fit(arm, calibration, &calibrator, fitted)?;
             if arm.arm.calibrate.contains(&calibration) {
                 let calibrated = calibrator.apply(test.logits());
                 let calibrated = calibrated.map_err(|source| arm.calibration_error(source))?;
-                self.score(arm, calibration, &test, &calibrated, value)?;
+                self.score(arm, calibration, &test, &calibrated, fitted)?;
             }
         }
         Ok(temperature)
@@ -250,17 +334,20 @@ impl Run<'_> {
         arm: &ArmRun<'_>,
         calibration: Calibration,
         test: &SavedPredictions,
-        predictions: &impl softlabel_metrics::Predictions,
+        predictions: &impl Predictions,
         temperature: Option<f64>,
     ) -> Result<()> {
-        let metrics =
-            self.table.add(arm.name, calibration, predictions, test.labels(), temperature)?;
-        let (arm, seed) = (arm.name.to_owned(), arm.training.seed);
-        self.observe(&Event::Score { arm, seed, calibration, metrics })
+        let bins = arm.training.recipe.evaluation.bins;
+        let score =
+            Score::new(arm.name, calibration, predictions, test.labels(), bins, temperature)?;
+        let (arm, seed, metrics) = (arm.name.to_owned(), arm.training.seed, score.metrics.clone());
+        self.tell(Event::Score { arm, seed, calibration, metrics });
+        self.scores.push(score);
+        Ok(())
     }
 
     fn record_fit(
-        &mut self,
+        &self,
         arm: &ArmRun<'_>,
         calibration: Calibration,
         calibrator: &AnyCalibrator,
@@ -281,7 +368,7 @@ impl Run<'_> {
                 "the fit is degenerate"
             );
         }
-        self.observe(&Event::Fit {
+        self.tell(Event::Fit {
             arm: arm.name.to_owned(),
             seed,
             calibration,
@@ -290,7 +377,8 @@ impl Run<'_> {
             iterations: diagnostics.iterations,
             converged: diagnostics.outcome.converged(),
             temperature,
-        })
+        });
+        Ok(())
     }
 }
 

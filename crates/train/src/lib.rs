@@ -7,6 +7,8 @@
 //! [`Summary`](softlabel_results::Summary).
 //!
 //! ```
+//! use std::num::NonZeroUsize;
+//!
 //! use softlabel_results::{Calibration, Existing, RunFolder};
 //! use softlabel_train::{Experiment, Recipe};
 //!
@@ -30,7 +32,7 @@
 //! let folder = tempfile::tempdir()?;
 //! let run = RunFolder::create(folder.path(), Existing::Refuse)?;
 //! let experiment = Experiment::prepare(recipe, None, tch::Device::Cpu)?;
-//! let outcome = experiment.run(&run, &mut |_| {})?;
+//! let outcome = experiment.run(&run, NonZeroUsize::MIN, &mut |_| {})?;
 //!
 //! let row = outcome.summary.row("smoothed", Calibration::Temperature).unwrap();
 //! assert!(row.metrics.accuracy.mean > 0.9);

@@ -1,108 +1,81 @@
-//! The rows of the table, filled seed by seed.
+//! The rows of the table, and what is read from them.
 
 use softlabel_core::Labels;
-use softlabel_metrics::{Accumulator, Evaluation, Predictions, ReliabilityDiagram};
+use softlabel_metrics::{Accumulator, Evaluation, Predictions};
 use softlabel_results::{Calibration, Check, Comparison, Metric, MetricTable, Row, Statistic};
 
-use crate::Result;
 use crate::recipe::{Demand, Recipe};
+use crate::{Error, Result};
 
-/// The rows of a run, in the order of the recipe.
+/// One row's test predictions of one seed, judged.
 #[derive(Debug)]
-pub(crate) struct Table {
-    bins: usize,
-    rows: Vec<Unfinished>,
+pub(crate) struct Score {
+    pub(crate) arm: String,
+    pub(crate) calibration: Calibration,
+    pub(crate) metrics: Vec<(Metric, f64)>,
+    evaluation: Evaluation,
 }
 
-/// A row with the seeds so far.
-#[derive(Debug)]
-struct Unfinished {
-    arm: String,
-    calibration: Calibration,
-    /// One entry a seed, each with [`Metric::ALL`] in order.
-    values: Vec<Vec<(Metric, f64)>>,
-    pooled: Evaluation,
-}
-
-impl Table {
-    pub(crate) fn new(bins: usize) -> Self {
-        Self { bins, rows: Vec::new() }
-    }
-
-    /// Judges the test predictions of one seed; returns the metrics.
-    pub(crate) fn add(
-        &mut self,
+impl Score {
+    /// Judges predictions.
+    pub(crate) fn new(
         arm: &str,
         calibration: Calibration,
         predictions: &impl Predictions,
         labels: &Labels,
+        bins: usize,
         temperature: Option<f64>,
-    ) -> Result<Vec<(Metric, f64)>> {
-        let mut evaluation = Evaluation::new(self.bins)?;
+    ) -> Result<Self> {
+        let mut evaluation = Evaluation::new(bins)?;
         evaluation.update(predictions, labels)?;
-        let scores =
-            evaluation.compute().ok_or(softlabel_core::Error::Empty { what: "the test split" })?;
-        let values: Vec<(Metric, f64)> = Metric::ALL
-            .into_iter()
-            .filter_map(|metric| {
-                let value = match metric {
-                    Metric::Accuracy => Some(scores.accuracy),
-                    Metric::Nll => Some(scores.nll),
-                    Metric::Brier => Some(scores.brier),
-                    Metric::Ece => Some(scores.ece),
-                    Metric::MeanConfidence => Some(scores.mean_confidence),
-                    Metric::MeanLogitGap => scores.mean_logit_gap,
-                    Metric::Temperature => temperature,
-                };
-                value.map(|value| (metric, value))
-            })
-            .collect();
-        let known = |row: &&mut Unfinished| row.arm == arm && row.calibration == calibration;
-        match self.rows.iter_mut().find(known) {
-            Some(row) => {
-                row.pooled.merge(&evaluation)?;
-                row.values.push(values.clone());
-            }
-            None => self.rows.push(Unfinished {
-                arm: arm.to_owned(),
-                calibration,
-                values: vec![values.clone()],
-                pooled: evaluation,
-            }),
-        }
-        Ok(values)
-    }
-
-    /// The finished rows.
-    pub(crate) fn finish(self) -> Vec<Row> {
-        self.rows.into_iter().map(Unfinished::finish).collect()
+        let scores = evaluation.compute().ok_or(Error::EmptySplit { split: "test" })?;
+        let value = |metric| match metric {
+            Metric::Accuracy => Some(scores.accuracy),
+            Metric::Nll => Some(scores.nll),
+            Metric::Brier => Some(scores.brier),
+            Metric::Ece => Some(scores.ece),
+            Metric::MeanConfidence => Some(scores.mean_confidence),
+            Metric::MeanLogitGap => scores.mean_logit_gap,
+            Metric::Temperature => temperature,
+        };
+        let metrics = Metric::ALL.into_iter().filter_map(|metric| Some((metric, value(metric)?)));
+        Ok(Self { arm: arm.to_owned(), calibration, metrics: metrics.collect(), evaluation })
     }
 }
 
-impl Unfinished {
-    fn finish(self) -> Row {
-        let of = |wanted: Metric| {
-            let values = self.values.iter().flatten();
-            let of_metric = values.filter(|(metric, _)| *metric == wanted).map(|&(_, value)| value);
-            Statistic::of(of_metric.collect())
-        };
-        let temperature = Some(of(Metric::Temperature)).filter(|t| !t.values.is_empty());
-        let none = || ReliabilityDiagram { samples: 0, bins: Vec::new() };
-        Row {
-            metrics: MetricTable {
-                accuracy: of(Metric::Accuracy),
-                nll: of(Metric::Nll),
-                brier: of(Metric::Brier),
-                ece: of(Metric::Ece),
-                mean_confidence: of(Metric::MeanConfidence),
-                mean_logit_gap: of(Metric::MeanLogitGap),
-                temperature,
-            },
-            reliability: self.pooled.compute().map_or_else(none, |scores| scores.diagram),
-            arm: self.arm,
-            calibration: self.calibration,
-        }
+/// The rows of the table, from the scores of each seed; every seed has the same rows in the same order.
+pub(crate) fn rows(seeds: &[Vec<Score>]) -> Result<Vec<Row>> {
+    let Some(first) = seeds.first() else { return Ok(Vec::new()) };
+    (0..first.len())
+        .map(|index| row(&first[index], seeds.iter().map(|scores| &scores[index])))
+        .collect()
+}
+
+fn row<'a>(first: &Score, scores: impl Iterator<Item = &'a Score> + Clone) -> Result<Row> {
+    let of = |wanted: Metric| {
+        let values = scores.clone().flat_map(|score| &score.metrics);
+        let of_metric = values.filter(|(metric, _)| *metric == wanted).map(|&(_, value)| value);
+        Statistic::of(of_metric.collect())
+    };
+    let mut pooled = first.evaluation.clone();
+    for score in scores.clone().skip(1) {
+        pooled.merge(&score.evaluation)?;
     }
+    let pooled = pooled.compute().ok_or(Error::EmptySplit { split: "test" })?;
+    Ok(Row {
+        arm: first.arm.clone(),
+        calibration: first.calibration,
+        metrics: MetricTable {
+            accuracy: of(Metric::Accuracy),
+            nll: of(Metric::Nll),
+            brier: of(Metric::Brier),
+            ece: of(Metric::Ece),
+            mean_confidence: of(Metric::MeanConfidence),
+            mean_logit_gap: of(Metric::MeanLogitGap),
+            temperature: Some(of(Metric::Temperature)).filter(|t| !t.values.is_empty()),
+        },
+        reliability: pooled.diagram,
+    })
 }
 
 /// What changed: every calibrated row against its own raw one; every arm that names a baseline against it, raw and

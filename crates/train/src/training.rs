@@ -66,7 +66,7 @@ impl Training<'_> {
         name: &str,
         arm: &Arm,
         teacher: Option<TeacherLogits>,
-        observe: &mut dyn FnMut(Event) -> Result<()>,
+        tell: &dyn Fn(Event),
     ) -> Result<Network> {
         let network = self.network(&arm.model)?;
         let settings = &self.recipe.training;
@@ -95,13 +95,14 @@ impl Training<'_> {
             if !loss.is_finite() {
                 return Err(Error::Diverged { arm: name.to_owned(), seed: self.seed, epoch, loss });
             }
-            observe(Event::Epoch {
+            tell(Event::Epoch {
                 arm: name.to_owned(),
                 seed: self.seed,
                 epoch,
+                epochs: settings.epochs,
                 train_loss: loss,
                 validation: self.validate(&network)?,
-            })?;
+            });
         }
         Ok(network)
     }
