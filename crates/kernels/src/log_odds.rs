@@ -36,8 +36,9 @@ pub fn log_odds_in_place(row: &mut [f64]) {
         row.fill(f64::NAN);
         return;
     };
-    for value in row.iter_mut() {
-        *value -= highest;
+    for value in row.iter_mut().filter(|value| **value != f64::NEG_INFINITY) {
+        // Only what was −∞ may be −∞.
+        *value = (*value - highest).max(f64::MIN);
     }
     row[top] = f64::NEG_INFINITY;
     let top_odds = -log_sum_exp(row);
@@ -67,6 +68,7 @@ mod tests {
         let odds = log_odds(vec![2000.0, 0.0, 0.0]);
         assert!((odds[0] - (2000.0 - 2.0f64.ln())).abs() < 1e-12);
         assert_eq!(odds[1..], [-2000.0, -2000.0]);
+        assert_eq!(log_odds(vec![f64::MAX, f64::MIN]), [f64::MAX, f64::MIN]);
     }
 
     #[test]

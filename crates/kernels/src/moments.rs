@@ -107,7 +107,8 @@ mod tests {
             let h = 1e-5;
             let moments = at(beta);
             prop_assert!((moments.cross_entropy - loss(beta)).abs() < 1e-12);
-            prop_assert!((moments.slope - (loss(beta + h) - loss(beta - h)) / (2.0 * h)).abs() < 1e-8);
+            let slope = (loss(beta + h) - loss(beta - h)) / (2.0 * h);
+            prop_assert!((moments.slope - slope).abs() < 1e-8);
             let curvature = (at(beta + h).slope - at(beta - h).slope) / (2.0 * h);
             prop_assert!((moments.curvature - curvature).abs() < 1e-7);
         }

@@ -22,7 +22,9 @@ use crate::{Accumulator, Predictions};
 
 /// The Brier score, summed over classes: 1/n Σ_i Σ_k (p_ik − 1\[k = y_i\])², in \[0, 2\].
 ///
-/// Undefined on no rows.
+/// This is the sum over all classes, twice what scikit-learn gives for two; undefined on no rows.
+///
+/// Source: G. W. Brier (1950).
 ///
 /// ```
 /// use softlabel_core::{Labels, Probabilities};

@@ -79,6 +79,8 @@ impl Bin {
 /// Rows counted by confidence: the state behind calibration errors and the reliability diagram, of
 /// which it computes the latter.
 ///
+/// Bin m of M is (m/M, (m+1)/M\]; a confidence of 0 belongs to the first.
+///
 /// ```
 /// use softlabel_core::{Labels, Probabilities};
 /// use softlabel_metrics::{Accumulator, CalibrationBins, CalibrationNorm};
@@ -229,8 +231,21 @@ impl Accumulator for CalibrationBins {
 
 /// The calibration error in one of its norms, over bins of equal width.
 ///
+/// With N_m rows in bin m, S_m the sum of their confidences, A_m the number of them that are right,
+/// and n rows in all, it is
+///
+/// - Σ_m |S_m − A_m| / n in the norm [`Expected`](CalibrationNorm::Expected) (ECE),
+/// - √(Σ_m N_m/n · ((S_m − A_m)/N_m)²) in the norm
+///   [`RootMeanSquare`](CalibrationNorm::RootMeanSquare) (RMSCE),
+/// - max_m |S_m − A_m| / N_m in the norm [`Maximum`](CalibrationNorm::Maximum) (MCE),
+///
+/// with ECE ≤ RMSCE ≤ MCE.
+/// It judges the top class only, depends on the bins, and is biased upwards on few rows.
 /// In \[0, 1\]; undefined on no rows, and where [`CalibrationNorm::Maximum`] leaves out every bin.
 /// The default is the expected calibration error over [`DEFAULT_BINS`] bins.
+///
+/// Source: Naeini, Cooper and Hauskrecht (2015) and Guo et al. (2017); RMSCE: Hendrycks, Mazeika
+/// and Dietterich (2019).
 ///
 /// ```
 /// use softlabel_core::{Labels, Probabilities};
@@ -311,8 +326,8 @@ impl Accumulator for CalibrationError {
     }
 }
 
-/// The expected calibration error over `bins` bins of equal width; [`CalibrationError`] has the
-/// other norms.
+/// The expected calibration error over `bins` bins of equal width, Σ_m |S_m − A_m| / n; see
+/// [`CalibrationError`], which also has the other norms.
 ///
 /// # Errors
 /// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Mismatch`] if predictions and
@@ -321,7 +336,8 @@ impl Accumulator for CalibrationError {
 /// ```
 /// use softlabel_core::{Labels, Probabilities};
 /// let probabilities = Probabilities::new(&[0.75f32, 0.25, 0.25, 0.75], 2)?;
-/// let error = softlabel_metrics::calibration_error(&probabilities, &Labels::new(&[0, 1], 2)?, 15)?;
+/// let labels = Labels::new(&[0, 1], 2)?;
+/// let error = softlabel_metrics::calibration_error(&probabilities, &labels, 15)?;
 /// assert_eq!(error, 0.25); // 75 % sure, 100 % right
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
@@ -334,7 +350,8 @@ pub fn calibration_error(
     value_over(CalibrationError::new(bins, CalibrationNorm::Expected)?, predictions, labels)
 }
 
-/// The reliability diagram over `bins` bins of equal width.
+/// The reliability diagram over `bins` bins of equal width: in each the number of rows, their mean
+/// confidence and their accuracy.
 ///
 /// # Errors
 /// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Mismatch`] if predictions and
@@ -343,7 +360,8 @@ pub fn calibration_error(
 /// ```
 /// use softlabel_core::{Labels, Probabilities};
 /// let probabilities = Probabilities::new(&[0.75f32, 0.25], 2)?;
-/// let diagram = softlabel_metrics::reliability_diagram(&probabilities, &Labels::new(&[0], 2)?, 4)?;
+/// let labels = Labels::new(&[0], 2)?;
+/// let diagram = softlabel_metrics::reliability_diagram(&probabilities, &labels, 4)?;
 /// assert_eq!((diagram.bins[2].lower, diagram.bins[2].upper), (0.5, 0.75));
 /// assert_eq!(diagram.bins[2].count, 1);
 /// # Ok::<(), softlabel_metrics::Error>(())

@@ -65,6 +65,8 @@ impl ReliabilityBin {
 /// assert_eq!(diagram.confidence_histogram(), [0.0, 1.0]);
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
+///
+/// Source: M. H. DeGroot and S. E. Fienberg (1983); C. Guo et al. (2017).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[doc(alias("calibration curve", "calibration plot"))]

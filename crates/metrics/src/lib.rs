@@ -6,7 +6,7 @@
 //!
 //! | what | function | accumulator |
 //! |---|---|---|
-//! | share of right top classes | [`accuracy`] | [`Accuracy`] |
+//! | share of right top classes | [`accuracy()`] | [`Accuracy`] |
 //! | mean negative log-likelihood | [`negative_log_likelihood`] | [`NegativeLogLikelihood`] |
 //! | Brier score | [`brier_score`] | [`BrierScore`] |
 //! | calibration error (ECE, RMSCE, MCE) | [`calibration_error`] | [`CalibrationError`] |

@@ -10,7 +10,7 @@
 //! A label with probability 0 makes the mean +∞, which is what it is; nothing is clipped.
 //! Such rows are counted apart, so the state stays finite and says how many there were.
 //!
-//! Source: any; as a score for forecasts I. J. Good, "Rational Decisions" (1952).
+//! Source: as a score for forecasts I. J. Good, "Rational Decisions" (1952).
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Labels, Result};
@@ -51,7 +51,8 @@ impl NegativeLogLikelihood {
     /// The number of rows whose label has the probability 0: each alone makes the mean +∞.
     ///
     /// ```
-    /// assert_eq!(softlabel_metrics::NegativeLogLikelihood::default().zero_probability_labels(), 0);
+    /// use softlabel_metrics::NegativeLogLikelihood;
+    /// assert_eq!(NegativeLogLikelihood::default().zero_probability_labels(), 0);
     /// ```
     pub fn zero_probability_labels(&self) -> u64 {
         self.zero_probability_labels

@@ -22,7 +22,7 @@ pub enum FitOutcome {
     Separable,
     /// On average the label's logit is at most the mean of its row: nothing is better than uniform.
     WorseThanUniform,
-    /// All scores are equal: every value of the parameter gives the same probabilities.
+    /// All scores are equal, or there are none: nothing to tell rows apart by.
     Flat,
     /// All rows are on the same side of a class: it never occurs among the labels, or nothing else
     /// does.

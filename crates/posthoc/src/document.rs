@@ -6,7 +6,9 @@
 //!   "method": "temperature",
 //!   "classes": 10,
 //!   "parameters": { "temperature": 1.5 },
-//!   "fit": { "samples": 5000, "nll_before": 0.4, "nll_after": 0.3, "iterations": 5, "outcome": "converged" }
+//!   "fit": {
+//!     "samples": 5000, "nll_before": 0.4, "nll_after": 0.3, "iterations": 7, "outcome": "converged"
+//!   }
 //! }
 //! ```
 //!

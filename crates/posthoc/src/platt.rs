@@ -20,9 +20,9 @@
 //!
 //! - A class that never occurs among the labels, or alone occurs, gets the constant that Platt's
 //!   targets ask for: σ(b) = 1/(n + 2) or (n + 1)/(n + 2), a = 0
-//!   ([`FitOutcome::OneSided`](crate::FitOutcome::OneSided)).
+//!   ([`FitOutcome::OneSided`]).
 //! - A class with the same score in all rows gets the mean of its targets, a = 0
-//!   ([`FitOutcome::Flat`](crate::FitOutcome::Flat)).
+//!   ([`FitOutcome::Flat`]).
 //! - Rows in which a class cannot be (z = −∞), or no other can, say nothing about its map and are
 //!   left out of its fit; if no rows are left, a = 1, b = 0 (`Flat`).
 //!
@@ -44,8 +44,30 @@ use crate::document::Document;
 use crate::sigmoid::{self, Sigmoid};
 use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
 
-/// A sigmoid of its log-odds for every class, renormalized.
+/// A sigmoid of its log-odds for every class, renormalized:
+/// q_k ∝ σ(a_k·f_k + b_k), with f_k = z_k − ln Σ_{j≠k} e^{z_j}.
 ///
+/// f_k is the log-odds of class k under softmax(z), not its raw logit, which says nothing without
+/// the others of its row.
+/// (a_k, b_k) is fitted on "k" against "not k" by penalized likelihood: with N₊ rows of class k and
+/// N₋ others, the targets are (N₊ + 1)/(N₊ + 2) and 1/(N₋ + 2) in place of 1 and 0, so the optimum
+/// is finite even if the classes can be separated.
+/// With two classes this is Platt scaling of z_1 − z_0.
+/// The top class of a row may change.
+///
+/// # Little data
+/// A class that never occurs among the labels, or alone occurs, gets the constant of its targets,
+/// and a class with equal scores in all rows their mean; a_k is 0 then, and the class's
+/// [outcome](ClassFit::outcome) says so.
+/// Rows in which a class cannot be (logit −∞), or no other can, are left out of its fit; if none
+/// are left, a_k = 1 and b_k = 0.
+/// An impossible class stays impossible; no other probability is ever 0.
+///
+/// # Source
+/// J. C. Platt (1999); the optimization of H.-T. Lin, C.-J. Lin and R. C. Weng (2007); one class
+/// against the rest as in B. Zadrozny and C. Elkan (2002).
+///
+/// # Example
 /// ```
 /// use softlabel_core::{Labels, Logits};
 /// use softlabel_posthoc::{Calibrator, PlattScaling};

@@ -49,11 +49,34 @@ use crate::{Calibrator, Error, FitDiagnostics, FitOutcome, Result};
 /// The bounds of the temperature are s/`RANGE` and s·`RANGE`, s being the spread of the logits.
 const RANGE: f64 = 1e6;
 
-/// A change of ln β below this is the last: Newton's next would be its square.
-const LAST_STEP: f64 = 1e-9;
+/// How exactly ln T is determined.
+const TOLERANCE: f64 = 1e-12;
 
-/// Divides all logits by one temperature.
+/// Divides all logits by one temperature: q = softmax(z/T).
 ///
+/// [`fit`](Self::fit) takes the T > 0 that minimizes the mean negative log-likelihood of the
+/// labels, which is convex in 1/T.
+/// T > 1 softens an overconfident classifier, T < 1 sharpens an underconfident one; the order of
+/// the classes stays, so accuracy does.
+/// On the rows that were fitted the result is never worse than T = 1.
+///
+/// # Data that do not determine a temperature
+/// Let s be the mean over the rows of max z − mean z, over the classes that can be. T is sought in
+/// \[s·10⁻⁶, s·10⁶\]; where it has no optimum there, [`FitDiagnostics::outcome`] is
+///
+/// - [`FitOutcome::Separable`] if every label is the largest of its row: the likelihood asks for
+///   T → 0. T is lowered from 1 until the loss is ln((n + 2)/(n + 1)), that of an error rate of
+///   1/(n + 2), the most that n right answers support (Laplace's rule of succession).
+/// - [`FitOutcome::WorseThanUniform`] if the labels' logits are on average no larger than the mean
+///   of their rows: the likelihood asks for T → ∞, and T = s·10⁶, where all classes are equally
+///   likely to a millionth.
+/// - [`FitOutcome::Flat`] if the logits of every row are equal: T = 1, and every other would do the
+///   same.
+///
+/// # Source
+/// C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks" (2017).
+///
+/// # Example
 /// ```
 /// use softlabel_core::{Labels, Logits};
 /// use softlabel_posthoc::{Calibrator, TemperatureScaling};
@@ -79,8 +102,9 @@ impl TemperatureScaling {
     ///
     /// `logits` are `[rows, classes]`, with at least as many rows as classes.
     /// Logarithms of probabilities are logits too.
-    /// Where there is no optimum the temperature is a bound and the
-    /// [outcome](FitDiagnostics::outcome) says so: see the list at [`FitOutcome`].
+    /// Where the data do not determine a temperature the [outcome](FitDiagnostics::outcome) says
+    /// so;
+    /// the type's documentation has the list.
     ///
     /// # Errors
     /// [`Error::Input`] if there are no rows, fewer rows than classes, not one label a row, or
@@ -260,7 +284,7 @@ fn minimize(shape: &Shape, loss: impl Fn(f64) -> Loss) -> Result<(f64, FitOutcom
     let highest = (shape.spread * RANGE).min(f64::MAX);
     // In u = ln β = −ln T: dL/du = βL′ has the sign of L′, whose root is sought; dL′/du = βL″.
     let bracket = (-highest.ln(), -lowest.ln());
-    let settings = RootSettings { step: LAST_STEP, ..RootSettings::default() };
+    let settings = RootSettings { step: TOLERANCE, ..RootSettings::default() };
     let search = |function: &dyn Fn(f64) -> (f64, f64)| {
         let root = find_root(|u| function(u.exp()), bracket, 0.0, &settings);
         match root.outcome {

@@ -1,0 +1,9 @@
+//! Tests of the public interface, by theme.
+
+// Clippy knows that test functions may panic, not that what they call may.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod golden;
+mod networks;
+mod properties;
+mod state;

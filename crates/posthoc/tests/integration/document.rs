@@ -1,0 +1,149 @@
+//! Maps as JSON: what is written comes back, and what is wrong is named.
+
+use softlabel_core::{Error as Input, Labels, Logits, Temperature};
+use softlabel_posthoc::{AnyCalibrator, Calibrator, Error, PlattScaling, TemperatureScaling};
+
+use crate::{checked, noisy};
+
+const TEMPERATURE: &str = r#"{
+  "schema": "softlabel.calibrator/1",
+  "method": "temperature",
+  "classes": 10,
+  "parameters": {
+    "temperature": 1.5
+  }
+}"#;
+
+const PLATT: &str = r#"{
+  "schema": "softlabel.calibrator/1",
+  "method": "platt",
+  "classes": 2,
+  "parameters": {
+    "intercepts": [
+      0.0,
+      -0.5
+    ],
+    "slopes": [
+      1.0,
+      2.0
+    ]
+  }
+}"#;
+
+fn read_error(json: &str) -> Error {
+    AnyCalibrator::from_json(json).unwrap_err()
+}
+
+/// The document of a temperature with `from` replaced by `to`.
+fn changed(from: &str, to: &str) -> String {
+    assert!(TEMPERATURE.contains(from));
+    TEMPERATURE.replace(from, to)
+}
+
+#[test]
+fn documents_look_as_documented() {
+    let temperature = Temperature::new(1.5).unwrap();
+    let temperature = TemperatureScaling::from_temperature(temperature, 10).unwrap();
+    assert_eq!(AnyCalibrator::from(temperature).to_json().unwrap(), TEMPERATURE);
+    let platt = PlattScaling::from_parameters(&[1.0, 2.0], &[0.0, -0.5]).unwrap();
+    assert_eq!(AnyCalibrator::from(platt).to_json().unwrap(), PLATT);
+}
+
+#[test]
+fn fitted_maps_come_back_to_the_bit() {
+    let (logits, labels) = noisy(60);
+    let (logits, labels) = checked(&logits, &labels, 3);
+    let temperature = TemperatureScaling::fit(&logits, &labels).unwrap();
+    let platt = PlattScaling::fit(&logits, &labels).unwrap();
+    for map in [AnyCalibrator::from(temperature.clone()), AnyCalibrator::from(platt.clone())] {
+        let read = AnyCalibrator::from_json(&map.to_json().unwrap()).unwrap();
+        assert_eq!(read, map);
+        assert_eq!(read.diagnostics(), map.diagnostics());
+        assert_eq!(read.apply(&logits).unwrap(), map.apply(&logits).unwrap());
+    }
+    // A single map is written as the same document.
+    let json = serde_json::to_string(&temperature).unwrap();
+    assert_eq!(serde_json::from_str::<TemperatureScaling>(&json).unwrap(), temperature);
+    let json = serde_json::to_string(&platt).unwrap();
+    assert_eq!(serde_json::from_str::<PlattScaling>(&json).unwrap(), platt);
+    assert_eq!(AnyCalibrator::from_json(&json).unwrap(), AnyCalibrator::from(platt));
+}
+
+/// Where there is no optimum, too, every number is one that JSON has.
+#[test]
+fn degenerate_fits_come_back_to_the_bit() {
+    for labels in [[0; 4], [1; 4]] {
+        let logits = Logits::new([700.0, 0.0].repeat(4), 2).unwrap();
+        let labels = Labels::new(&labels, 2).unwrap();
+        let map = AnyCalibrator::from(TemperatureScaling::fit(&logits, &labels).unwrap());
+        assert_eq!(AnyCalibrator::from_json(&map.to_json().unwrap()).unwrap(), map);
+        let map = AnyCalibrator::from(PlattScaling::fit(&logits, &labels).unwrap());
+        assert_eq!(AnyCalibrator::from_json(&map.to_json().unwrap()).unwrap(), map);
+    }
+}
+
+#[test]
+fn another_schema_is_refused() {
+    // A newer one is recognized whatever else it holds.
+    let newer = r#"{"schema": "softlabel.calibrator/2", "maps": []}"#;
+    let error = read_error(newer);
+    assert!(matches!(error, Error::NewerSchema { found: 2, supported: 1 }), "{error}");
+    for schema in ["softlabel.summary/1", "softlabel.calibrator/", "softlabel.calibrator/0", ""] {
+        let error = read_error(&changed("softlabel.calibrator/1", schema));
+        assert!(matches!(&error, Error::UnknownSchema { found, .. } if found == schema), "{error}");
+    }
+    assert!(matches!(read_error(r#"{"temperature": 1.5}"#), Error::Json(_)));
+    // Deserializing without `from_json` checks the schema as well.
+    let newer = changed("calibrator/1", "calibrator/3");
+    let error = serde_json::from_str::<TemperatureScaling>(&newer).unwrap_err().to_string();
+    assert!(error.contains("version 3"), "{error}");
+}
+
+#[test]
+fn another_method_is_refused() {
+    let error = read_error(&changed(r#""temperature","#, r#""isotonic","#));
+    assert_eq!(
+        error.to_string(),
+        r#"unknown method "isotonic", expected one of temperature, platt"#
+    );
+    let error = serde_json::from_str::<PlattScaling>(TEMPERATURE).unwrap_err().to_string();
+    assert!(error.contains(r#"the method "platt", found "temperature""#), "{error}");
+    assert!(serde_json::from_str::<TemperatureScaling>(PLATT).is_err());
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    for temperature in ["0.0", "-1.5", "1e999", "null", "\"1.5\""] {
+        let error = read_error(&changed("1.5", temperature));
+        assert!(matches!(error, Error::Json(_)), "{temperature}: {error}");
+    }
+    let error = read_error(&changed("1.5", "-2")).to_string();
+    assert!(error.contains("temperature must be positive and finite, found -2"), "{error}");
+    assert!(matches!(read_error(&changed("10", "0")), Error::Input(Input::Empty { .. })));
+    let wrong = PLATT.replace("\"classes\": 2", "\"classes\": 3");
+    assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
+    let wrong = PLATT.replace("0.0,", "");
+    assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
+}
+
+#[test]
+fn what_is_missing_or_too_much_is_refused() {
+    for (from, to) in [
+        (r#""classes": 10,"#, ""),
+        (r#""classes": 10,"#, r#""classes": 10, "classses": 10,"#),
+        (r#""temperature": 1.5"#, r#""temperature": 1.5, "bias": 0"#),
+        (r#""temperature": 1.5"#, ""),
+    ] {
+        assert!(matches!(read_error(&changed(from, to)), Error::Json(_)), "{to}");
+    }
+    for end in 0..TEMPERATURE.len() {
+        assert!(matches!(read_error(&TEMPERATURE[..end]), Error::Json(_)));
+    }
+}
+
+#[test]
+fn a_read_map_checks_the_number_of_classes() {
+    let map = AnyCalibrator::from_json(TEMPERATURE).unwrap();
+    let error = map.apply(&Logits::new(&[0.0f32; 3], 3).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::ClassCount { expected: 10, found: 3 }));
+}

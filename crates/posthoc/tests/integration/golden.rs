@@ -1,0 +1,144 @@
+//! Fits on the predictions of real networks, against SciPy's.
+//!
+//! The files hold f32 probabilities, none of them 0; their logarithms, in f64, are the logits.
+
+use softlabel_core::{Labels, Logits};
+use softlabel_metrics::evaluate;
+use softlabel_posthoc::{Calibrator, PlattScaling, TemperatureScaling};
+
+use crate::networks::{Network, networks};
+
+/// Logits and labels of all rows, the first half and the second half.
+fn parts(network: &Network) -> [(Logits<'static, f64>, Labels); 3] {
+    let classes = network.classes;
+    let logits: Vec<f64> = network.probabilities.iter().map(|&p| f64::from(p).ln()).collect();
+    let rows = network.labels.len();
+    [0..rows, 0..rows / 2, rows / 2..rows].map(|part| {
+        let logits = logits[part.start * classes..part.end * classes].to_vec();
+        let labels = &network.labels[part];
+        (Logits::new(logits, classes).unwrap(), Labels::new(labels, classes).unwrap())
+    })
+}
+
+#[test]
+fn temperatures_of_three_networks() {
+    for network in networks("temperatures_of_three_networks") {
+        let [(all, all_labels), (first, first_labels), (second, second_labels)] = parts(&network);
+        let check = |key: &str, found: f64, tolerance: f64| {
+            let expected = network.golden(key);
+            let off = (found - expected).abs();
+            assert!(off < tolerance * expected, "{} {key}: {found}", network.name);
+        };
+        let on_all = TemperatureScaling::fit(&all, &all_labels).unwrap();
+        check("T_full", on_all.temperature().get(), 1e-12);
+        let scores = evaluate(&on_all.apply(&all).unwrap(), &all_labels, 15).unwrap();
+        check("nll_T_full", scores.nll, 1e-12);
+        check("brier_sum_T_full", scores.brier, 1e-12);
+        check("ece15_T_full", scores.ece, 1e-12);
+        let diagnostics = on_all.diagnostics().unwrap();
+        assert_eq!(diagnostics.samples, 10_000);
+        assert!((diagnostics.nll_after - scores.nll).abs() < 1e-14);
+        assert!(diagnostics.outcome.converged() && diagnostics.iterations < 12, "{diagnostics:?}");
+
+        let on_half = TemperatureScaling::fit(&first, &first_labels).unwrap();
+        check("T_fit_first_half", on_half.temperature().get(), 1e-12);
+        // This one is of the f32 probabilities as they are, whose rows sum to 1 only nearly.
+        let before = evaluate(&second, &second_labels, 15).unwrap();
+        check("nll_test_half_before", before.nll, 1e-6);
+        let after = evaluate(&on_half.apply(&second).unwrap(), &second_labels, 15).unwrap();
+        check("nll_test_half_after", after.nll, 1e-12);
+        check("ece15_test_half_after", after.ece, 1e-12);
+        assert_eq!(after.accuracy, before.accuracy);
+        // Scaled logits are the same predictions.
+        let scaled = evaluate(&on_half.scale(&second).unwrap(), &second_labels, 15).unwrap();
+        assert!((scaled.nll - after.nll).abs() < 1e-14);
+    }
+}
+
+/// ```python
+/// import numpy as np
+/// from scipy.special import expit, logsumexp
+/// d = np.load(name + ".npz")
+/// z, y = np.log(d["predictions"].astype(np.float64)), d["ground_truth"]
+/// K = z.shape[1]
+/// f = np.stack([z[:, k] - logsumexp(np.delete(z, k, 1), axis=1) for k in range(K)], 1)
+/// A, B = np.empty(K), np.empty(K)
+/// for k in range(K):
+///     x, positive = f[:5000, k], y[:5000] == k
+///     p = positive.sum()
+///     t = np.where(positive, (p + 1) / (p + 2), 1 / (5000 - p + 2))
+///     X = np.stack([x, np.ones_like(x)], 1)
+///     F = lambda w: np.sum(np.logaddexp(0, X @ w) - t * (X @ w))
+///     w = np.array([0.3, np.log((p + 1) / (5000 - p + 1))])
+///     for _ in range(200):  # Newton with halving
+///         q = expit(X @ w)
+///         s = np.linalg.solve((X * (q * (1 - q))[:, None]).T @ X, X.T @ (q - t))
+///         step = 1.0
+///         while F(w - step * s) > F(w) + 1e-9 * abs(F(w)) and step > 1e-8: step /= 2
+///         w = w - step * s
+///         if np.abs(s).max() < 1e-14: break
+///     A[k], B[k] = w
+/// l = -np.logaddexp(0, -(A * f + B))
+/// l -= logsumexp(l, axis=1, keepdims=True)
+/// nll = lambda part: -l[part][np.arange(5000), y[part]].mean()
+/// print(A[0], B[0], A[7], B[7], nll(slice(0, 5000)), nll(slice(5000, 10000)))
+/// print((l[5000:].argmax(1) == y[5000:]).mean())
+/// ```
+const PLATT: [(&str, [f64; 7]); 3] = [
+    (
+        "wideresnet-16-4-cifar-10",
+        [
+            0.496_051_859_501_647,
+            0.876_726_907_086_043_1,
+            0.561_199_524_569_163_1,
+            0.182_546_394_858_258_24,
+            0.253_736_602_276_645_4,
+            0.245_899_676_271_657_07,
+            0.9194,
+        ],
+    ),
+    (
+        "wideresnet-16-4-cifar-100",
+        [
+            0.784_678_746_645_669,
+            -0.730_356_555_344_302_9,
+            0.860_576_462_497_945_3,
+            -0.252_390_922_106_977_8,
+            0.944_397_177_508_185_6,
+            0.940_397_355_591_453_4,
+            0.7574,
+        ],
+    ),
+    (
+        "lenet-5-cifar-10",
+        [
+            0.743_400_781_407_380_8,
+            -0.429_675_351_156_280_4,
+            0.719_170_414_616_257_6,
+            -0.137_355_054_151_932_08,
+            1.290_016_491_295_978_8,
+            1.321_381_391_262_366,
+            0.5226,
+        ],
+    ),
+];
+
+#[test]
+fn sigmoids_of_three_networks() {
+    for network in networks("sigmoids_of_three_networks") {
+        let [_, (first, first_labels), (second, second_labels)] = parts(&network);
+        let scaling = PlattScaling::fit(&first, &first_labels).unwrap();
+        let (a, b) = (scaling.slopes(), scaling.intercepts());
+        let diagnostics = scaling.diagnostics().unwrap();
+        let test = evaluate(&scaling.apply(&second).unwrap(), &second_labels, 15).unwrap();
+        let found = [a[0], b[0], a[7], b[7], diagnostics.nll_after, test.nll, test.accuracy];
+        let (_, expected) = PLATT.into_iter().find(|(name, _)| *name == network.name).unwrap();
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-10, "{}: {found}, {expected}", network.name);
+        }
+        assert!(diagnostics.outcome.converged(), "{diagnostics:?}");
+        assert_eq!(diagnostics.classes.len(), network.classes);
+        let positives: usize = diagnostics.classes.iter().map(|fit| fit.positives).sum();
+        assert_eq!(positives, 5000);
+    }
+}

@@ -1,0 +1,89 @@
+//! The crates that work on slices promise to need no libtorch: not in their graph, not to build, not to test.
+
+use anyhow::{Context, Result, bail};
+
+use super::step;
+use crate::workspace::Workspace;
+
+/// Packages that never pull in libtorch with default features.
+const WITHOUT_LIBTORCH: [&str; 8] = [
+    "softlabel-core",
+    "softlabel-kernels",
+    "softlabel-targets",
+    "softlabel-metrics",
+    "softlabel-posthoc",
+    "softlabel-data",
+    "softlabel-results",
+    "softlabel-report",
+];
+
+/// Packages that stand for libtorch.
+const LIBTORCH: [&str; 2] = ["tch", "torch-sys"];
+
+/// Looks at every graph, then tests all of them with a LIBTORCH that leads nowhere.
+pub(super) fn run(workspace: &Workspace) -> Result<()> {
+    for package in WITHOUT_LIBTORCH {
+        let tree = tree(workspace, package)?;
+        if let Some(culprit) = libtorch_in(&tree) {
+            bail!(
+                "{package} promises to need no libtorch, but depends on {culprit}; \
+                 see how: cargo tree -p {package} -e normal,build,dev -i {culprit}"
+            );
+        }
+    }
+    let packages = WITHOUT_LIBTORCH.iter().flat_map(|name| ["--package", name]);
+    step(
+        workspace
+            .plain_cargo()
+            .arg("test")
+            .args(packages)
+            .env("LIBTORCH", "/nowhere")
+            .env_remove("LIBTORCH_USE_PYTORCH"),
+    )
+}
+
+/// The packages that `package` depends on, tests and build scripts included, one a line.
+fn tree(workspace: &Workspace, package: &str) -> Result<String> {
+    let output = workspace
+        .plain_cargo()
+        .args(["tree", "--package", package])
+        .args(["--edges", "normal,build,dev", "--prefix", "none"])
+        .output()
+        .context("cannot run cargo tree")?;
+    if !output.status.success() {
+        bail!(
+            "cargo tree of {package} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The first package of a tree that stands for libtorch.
+fn libtorch_in(tree: &str) -> Option<&'static str> {
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    LIBTORCH.into_iter().find(|name| names.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtorch_is_found_by_its_whole_name() {
+        let tree = "softlabel-core v0.1.0 (/w/crates/core)\nserde v1.0.0\nbatch v1.0.0 (*)\n";
+        assert_eq!(libtorch_in(tree), None);
+        assert_eq!(libtorch_in(&format!("{tree}tch v0.24.0\n")), Some("tch"));
+        assert_eq!(libtorch_in(&format!("{tree}torch-sys v0.24.0 (*)\n")), Some("torch-sys"));
+    }
+
+    #[test]
+    fn the_tree_of_a_package_begins_with_it() {
+        let workspace = Workspace::locate().unwrap();
+        let tree = tree(&workspace, "softlabel-core").unwrap();
+        assert!(tree.starts_with("softlabel-core v"), "{tree}");
+        let error = super::tree(&workspace, "softlabel-nothing").unwrap_err();
+        assert!(error.to_string().contains("softlabel-nothing"), "{error}");
+    }
+}
