@@ -36,6 +36,7 @@ pub(crate) enum Command {
 /// Leaves a run folder: the recipe as run, run.json, metrics.jsonl, summary.json, report.html, and for every arm
 /// and seed the logits as safetensors and the fitted calibrators as JSON.
 /// Same recipe, same seed, same machine: same summary.json, byte for byte.
+#[allow(clippy::struct_excessive_bools)] // Flags of a command line are booleans.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   softlabel run examples/recipes/digits.toml
@@ -90,6 +91,7 @@ pub(crate) struct Run {
 
     /// Check recipe, data, device and folder, say what would be done, and stop.
     #[arg(long, conflicts_with = "print_config")]
+    #[allow(clippy::struct_field_names)] // Named as the flag.
     pub(crate) dry_run: bool,
 }
 

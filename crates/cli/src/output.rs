@@ -14,6 +14,9 @@ pub(crate) fn print(text: &str) -> Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("writing to stdout")
 }
 
+/// Width of a table that no terminal shows.
+const UNSEEN: usize = 160;
+
 /// The results of a run as one object.
 #[derive(Serialize)]
 struct RunOutput<'a> {
@@ -32,8 +35,6 @@ pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -
         let output = RunOutput { schema, folder: root, report, summary };
         return print(&format!("{}\n", serde_json::to_string(&output)?));
     }
-    /// Wide enough for the table where nobody looks at it.
-    const UNSEEN: usize = 160;
     let terminal = Term::stdout();
     let width = terminal.size_checked().map_or(UNSEEN, |(_, columns)| columns.into());
     let style = TableStyle { width, color: console::colors_enabled() };

@@ -103,8 +103,7 @@ impl TemperatureScaling {
     /// `logits` are `[rows, classes]`, with at least as many rows as classes.
     /// Logarithms of probabilities are logits too.
     /// Where the data do not determine a temperature the [outcome](FitDiagnostics::outcome) says
-    /// so;
-    /// the type's documentation has the list.
+    /// why, and the type's documentation which temperature is used.
     ///
     /// # Errors
     /// [`Error::Input`] if there are no rows, fewer rows than classes, not one label a row, or
@@ -115,7 +114,7 @@ impl TemperatureScaling {
     /// use softlabel_core::{Labels, Logits};
     /// use softlabel_posthoc::TemperatureScaling;
     ///
-    /// // Half as sure as it may be: 1 in 2 said, 3 in 4 true, on the log-odds scale.
+    /// // Three in four are right; the logits claim half the log-odds of that.
     /// let logits = Logits::new([0.5 * 3.0f64.ln(), 0.0].repeat(4), 2)?;
     /// let scaling = TemperatureScaling::fit(&logits, &Labels::new(&[0, 0, 1, 0], 2)?)?;
     /// assert!((scaling.temperature().get() - 0.5).abs() < 1e-9);

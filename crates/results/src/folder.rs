@@ -24,7 +24,8 @@ pub struct RunFolder {
 }
 
 /// All that a run writes; nothing else is ever removed.
-const FILES: [&str; 5] = ["recipe.toml", "run.json", "metrics.jsonl", "summary.json", "report.html"];
+const FILES: [&str; 5] =
+    ["recipe.toml", "run.json", "metrics.jsonl", "summary.json", "report.html"];
 const FOLDERS: [&str; 2] = ["predictions", "calibrators"];
 
 impl RunFolder {
@@ -205,8 +206,11 @@ impl RunFolder {
             .append(true)
             .open(&path)
             .map_err(|source| Error::Io { action: "writing", path: path.clone(), source })?;
-        file.write_all(text.as_bytes())
-            .map_err(|source| Error::Io { action: "writing", path, source })
+        file.write_all(text.as_bytes()).map_err(|source| Error::Io {
+            action: "writing",
+            path,
+            source,
+        })
     }
 }
 

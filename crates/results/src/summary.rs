@@ -281,7 +281,8 @@ impl Difference {
         let sign = if metric.higher_is_better()? { 1.0 } else { -1.0 };
         let before = &baseline.metrics.get(metric)?.values;
         let after = &candidate.metrics.get(metric)?.values;
-        let change: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let change: Vec<f64> =
+            after.iter().zip(before).map(|(after, before)| after - before).collect();
         let count = |wanted: fn(f64) -> bool| change.iter().filter(|&&c| wanted(sign * c)).count();
         let (better, worse) = (count(|gain| gain > 0.0), count(|gain| gain < 0.0));
         Some(Self { metric, better, worse, change: Statistic::of(change) })

@@ -46,19 +46,20 @@ impl Score {
 /// The rows of the table, from the scores of each seed; every seed has the same rows in the same order.
 pub(crate) fn rows(seeds: &[Vec<Score>]) -> Result<Vec<Row>> {
     let Some(first) = seeds.first() else { return Ok(Vec::new()) };
-    (0..first.len())
-        .map(|index| row(&first[index], seeds.iter().map(|scores| &scores[index])))
-        .collect()
+    let across =
+        |index: usize| seeds.iter().filter_map(|scores| scores.get(index)).collect::<Vec<_>>();
+    (0..first.len()).map(|index| row(&across(index))).collect()
 }
 
-fn row<'a>(first: &Score, scores: impl Iterator<Item = &'a Score> + Clone) -> Result<Row> {
+fn row(scores: &[&Score]) -> Result<Row> {
+    let [first, others @ ..] = scores else { return Err(Error::EmptySplit { split: "test" }) };
     let of = |wanted: Metric| {
-        let values = scores.clone().flat_map(|score| &score.metrics);
+        let values = scores.iter().flat_map(|score| &score.metrics);
         let of_metric = values.filter(|(metric, _)| *metric == wanted).map(|&(_, value)| value);
         Statistic::of(of_metric.collect())
     };
     let mut pooled = first.evaluation.clone();
-    for score in scores.clone().skip(1) {
+    for score in others {
         pooled.merge(&score.evaluation)?;
     }
     let pooled = pooled.compute().ok_or(Error::EmptySplit { split: "test" })?;

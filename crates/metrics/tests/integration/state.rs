@@ -3,8 +3,8 @@
 use softlabel_core::{Error, Labels, Logits, Probabilities};
 use softlabel_metrics::{
     Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationError, CalibrationNorm,
-    Evaluation, LogitGap, MeanConfidence, MeanEntropy, NegativeLogLikelihood, Predictions, ReliabilityDiagram,
-    Scores, evaluate,
+    Evaluation, LogitGap, MeanConfidence, MeanEntropy, NegativeLogLikelihood, Predictions,
+    ReliabilityDiagram, Scores, evaluate,
 };
 
 fn logits() -> Logits<'static, f64> {
@@ -198,6 +198,29 @@ fn infinite_gaps() {
     assert_eq!(scores.brier, 1.0);
     let json = serde_json::to_string(&scores).unwrap();
     assert_eq!(serde_json::from_str::<Scores>(&json).unwrap(), scores);
+}
+
+#[test]
+fn infinities_merge() {
+    let rows = Logits::new(vec![0.0, f64::NEG_INFINITY], 2).unwrap();
+    let [only, impossible] = [0, 1].map(|label| {
+        let mut evaluation = Evaluation::default();
+        evaluation.update(&rows, &Labels::new(&[label], 2).unwrap()).unwrap();
+        evaluation
+    });
+    for (part, gap, nll) in
+        [(&only, Some(f64::INFINITY), 0.0), (&impossible, Some(f64::NEG_INFINITY), f64::INFINITY)]
+    {
+        let mut merged = Evaluation::default();
+        merged.merge(part).unwrap();
+        let scores = merged.compute().unwrap();
+        assert_eq!((scores.mean_logit_gap, scores.nll), (gap, nll));
+    }
+    let mut both = only;
+    both.merge(&impossible).unwrap();
+    let scores = both.compute().unwrap();
+    assert_eq!((scores.samples, scores.mean_logit_gap), (2, None));
+    assert_eq!((scores.nll, scores.zero_probability_labels), (f64::INFINITY, 1));
 }
 
 #[test]

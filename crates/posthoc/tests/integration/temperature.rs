@@ -161,6 +161,16 @@ fn absurd_logits_end_in_an_answer_or_an_error() {
 }
 
 #[test]
+fn quotients_that_overflow_are_certainties() {
+    let coldest = Temperature::new(f64::MIN_POSITIVE).unwrap();
+    let scaling = TemperatureScaling::from_temperature(coldest, 3).unwrap();
+    let logits = Logits::new(vec![50.0, 50.0, 4.0], 3).unwrap();
+    let half = 0.5f64.ln();
+    assert_eq!(scaling.apply(&logits).unwrap().as_slice(), [half, half, MASKED]);
+    assert!(matches!(scaling.scale(&logits), Err(Error::Input(Input::BadValue { .. }))));
+}
+
+#[test]
 fn impossible_classes_stay_impossible() {
     let (logits, labels) = noisy(60);
     let with_masked: Vec<f64> =
@@ -192,6 +202,23 @@ proptest! {
             FitOutcome::Separable => prop_assert!(slope < 0.0),
             FitOutcome::WorseThanUniform => prop_assert!(slope > 0.0),
             other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    /// What was fitted once needs no second temperature, and rounding never makes it worse.
+    #[test]
+    fn a_second_fit_changes_nothing(
+        logits in prop::collection::vec(-20.0..20.0f64, 60),
+        labels in prop::collection::vec(0..3usize, 20),
+    ) {
+        let first = fit(&logits, &labels, 3);
+        let scaled = first.scale(&Logits::new(logits, 3).unwrap()).unwrap();
+        let second = fit(scaled.as_slice(), &labels, 3);
+        let diagnostics = second.diagnostics().unwrap();
+        prop_assert!(diagnostics.nll_after <= diagnostics.nll_before);
+        if diagnostics.outcome.converged() {
+            // The loss is flat to a rounding error over 1e-8 of its optimum.
+            prop_assert!((second.temperature().get() - 1.0).abs() < 1e-7, "{second:?}");
         }
     }
 

@@ -87,7 +87,7 @@ impl fmt::Display for RecipeError {
                 let margin = " ".repeat(number.len());
                 let indent = " ".repeat(column - 1);
                 let mark = "^".repeat(*width);
-                write!(formatter, "{origin}:{line}:{column}: {message}\n")?;
+                writeln!(formatter, "{origin}:{line}:{column}: {message}")?;
                 write!(formatter, "{margin} |\n{number} | {text}\n{margin} | {indent}{mark}")?;
             }
         }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use super::{Outcome, step};
 use crate::workspace::Workspace;
 
-/// Runs each program in `examples/examples`.
+/// Runs each program in `examples`.
 pub(super) fn examples(workspace: &Workspace) -> Result<Outcome> {
-    let names = example_names(&workspace.root().join("examples/examples"))?;
+    let names = example_names(&workspace.root().join("examples"))?;
     if names.is_empty() {
-        return Ok(Outcome::Skipped("examples/examples holds none".to_owned()));
+        return Ok(Outcome::Skipped("examples holds none".to_owned()));
     }
     for name in names {
         step(workspace.cargo().args(["run", "--package", "softlabel-examples"]).args([
@@ -33,9 +33,9 @@ pub(super) fn recipes(workspace: &Workspace) -> Result<Outcome> {
     if all.is_empty() {
         return Ok(Outcome::Skipped("examples/recipes holds none".to_owned()));
     }
-    let data = env::var_os("SOFTLABEL_DATA").is_some_and(|value| !value.is_empty());
+    let data = env::var_os("SOFTLABEL_DATA").map(PathBuf::from);
     let (run, skipped): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|recipe| data || is_embedded(recipe));
+        all.into_iter().partition(|recipe| has_data(recipe, data.as_deref()));
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     for recipe in &run {
         step(
@@ -51,15 +51,16 @@ pub(super) fn recipes(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Passed);
     }
     let names: Vec<String> = skipped.iter().map(|recipe| stem(recipe)).collect();
-    let note = format!("skipped: SOFTLABEL_DATA is not set ({})", names.join(", "));
+    let note = format!("skipped, no such folder in SOFTLABEL_DATA: {}", names.join(", "));
     println!("{note}");
     Ok(Outcome::PassedExcept(note))
 }
 
-/// Whether a recipe needs no data beyond the digits, which are part of the program.
-fn is_embedded(recipe: &Path) -> bool {
+/// Whether the data of a recipe are there: the digits, which are part of the program, or a folder of its name.
+fn has_data(recipe: &Path, data: Option<&Path>) -> bool {
     let stem = stem(recipe);
-    stem == "digits" || stem.starts_with("digits-")
+    stem.split('-').any(|word| word == "digits")
+        || data.is_some_and(|data| data.join(stem).is_dir())
 }
 
 /// Names of examples: a file `NAME.rs`, or a folder `NAME` with a `main.rs`.
@@ -118,9 +119,17 @@ mod tests {
 
     #[test]
     fn only_the_digits_need_no_data() {
-        assert!(is_embedded(Path::new("digits.toml")));
-        assert!(is_embedded(Path::new("digits-distill.toml")));
-        assert!(!is_embedded(Path::new("fashion-mnist.toml")));
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("mnist")).unwrap();
+        for (recipe, without, with) in [
+            ("digits.toml", true, true),
+            ("distill-digits.toml", true, true),
+            ("mnist.toml", false, true),
+            ("cifar10.toml", false, false),
+        ] {
+            assert_eq!(has_data(Path::new(recipe), None), without, "{recipe}");
+            assert_eq!(has_data(Path::new(recipe), Some(data.path())), with, "{recipe}");
+        }
     }
 
     #[test]
