@@ -39,7 +39,7 @@ pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -
     let width = terminal.size_checked().map_or(UNSEEN, |(_, columns)| columns.into());
     let style = TableStyle { width, color: console::colors_enabled() };
     let mut text = table(summary, style);
-    for (title, part) in [("What changed", changes(summary)), ("Checks", checks(summary))] {
+    for (title, part) in [("What changed", changes(summary, style)), ("Checks", checks(summary))] {
         if !part.is_empty() {
             text += &format!("\n{title}\n{part}");
         }

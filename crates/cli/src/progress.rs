@@ -19,7 +19,7 @@ impl Progress {
         let bar = (!quiet).then(|| {
             let bar = ProgressBar::new(trainings as u64 * epochs);
             let style =
-                ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4} left  {msg}");
+                ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4} left  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });

@@ -14,7 +14,7 @@
 //! let folder = RunFolder::open("runs/digits-1");
 //! let (summary, provenance) = (folder.read_summary()?, folder.read_provenance()?);
 //!
-//! println!("{}\n{}", table(&summary, TableStyle::default()), changes(&summary));
+//! println!("{}\n{}", table(&summary, TableStyle::default()), changes(&summary, TableStyle::default()));
 //! folder.write(&folder.report(), html(&summary, &provenance)?.as_bytes())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

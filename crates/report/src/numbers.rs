@@ -68,9 +68,22 @@ pub(crate) fn level(metric: Metric, statistic: &Statistic) -> String {
 
 /// A change with sign, standard deviation and unit: `−8.10 ± 1.20 pp`.
 pub(crate) fn change(metric: Metric, statistic: &Statistic) -> String {
+    let mean = mean_change(metric, statistic);
+    with_sd(mean, sd(metric, statistic)) + format_of(metric).change_unit
+}
+
+/// The mean of a change with its sign: `−8.10`.
+pub(crate) fn mean_change(metric: Metric, statistic: &Statistic) -> String {
     let format = format_of(metric);
-    let mean = signed(statistic.mean * format.factor, format.decimals);
-    with_sd(mean, sd(metric, statistic)) + format.change_unit
+    signed(statistic.mean * format.factor, format.decimals)
+}
+
+/// The unit of a column of changes, for its heading.
+pub(crate) fn change_unit(metric: Metric) -> &'static str {
+    match heading_unit(metric) {
+        "%" => "pp",
+        unit => unit,
+    }
 }
 
 fn with_sd(mean: String, sd: Option<String>) -> String {

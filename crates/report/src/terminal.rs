@@ -5,17 +5,18 @@ use std::fmt::Write;
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, presets,
 };
-use softlabel_results::{Metric, Summary};
+use softlabel_results::{Difference, Metric, Summary};
 
+use crate::words::Outcome;
 use crate::{numbers, words};
 
-/// How [`table`] is set.
+/// How [`table`] and [`changes`] are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableStyle {
     /// Columns of the terminal. A table that does not fit puts the standard deviations below the means,
     /// and if that is too wide still, leaves out what only describes: confidence, logit gap, temperature.
     pub width: usize,
-    /// Whether to set the best numbers in colour; they carry a `*` in any case.
+    /// Whether to use colour; all that it says is said by a mark too.
     pub color: bool,
 }
 
@@ -69,18 +70,7 @@ enum Spread {
 }
 
 fn layout(summary: &Summary, metrics: &[Metric], spread: Spread, color: bool) -> Table {
-    let rule = LineStyle::none().fill('─').junction('─');
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING.header_separator(rule).bottom_border(rule))
-        .set_content_arrangement(ContentArrangement::Disabled);
-    // Colour is the caller's decision, whatever this process's own output is.
-    if color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-
+    let mut table = plain_table(color);
     let heading = |metric: &Metric| Cell::new(heading(*metric)).set_alignment(CellAlignment::Right);
     table.set_header(std::iter::once(Cell::new("arm")).chain(metrics.iter().map(heading)));
 
@@ -115,24 +105,47 @@ fn layout(summary: &Summary, metrics: &[Metric], spread: Spread, color: bool) ->
         before = Some(row);
     }
 
-    // With the blank that stands for a line between columns, two blanks.
-    for column in table.column_iter_mut().skip(1) {
-        column.set_padding((1, 0));
-    }
-    if let Some(arms) = table.column_mut(0) {
-        arms.set_padding((0, 0));
+    set_margins(&mut table);
+    table
+}
+
+/// A table with a line below its heading and one at its end.
+fn plain_table(color: bool) -> Table {
+    let rule = LineStyle::none().fill('─').junction('─');
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING.header_separator(rule).bottom_border(rule))
+        .set_content_arrangement(ContentArrangement::Disabled);
+    // Colour is the caller's decision, whatever this process's own output is.
+    if color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
     }
     table
 }
 
+fn set_margins(table: &mut Table) {
+    // With the blank that stands for a line between columns, two blanks.
+    for column in table.column_iter_mut().skip(1) {
+        column.set_padding((1, 0));
+    }
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 0));
+    }
+}
+
 /// Title, unit, and an arrow where there is a better and a worse.
 fn heading(metric: Metric) -> String {
-    let arrow = match metric.higher_is_better() {
+    format!("{}\n{}{}", metric.title(), numbers::heading_unit(metric), arrow(metric))
+}
+
+fn arrow(metric: Metric) -> &'static str {
+    match metric.higher_is_better() {
         Some(true) => " ↑",
         Some(false) => " ↓",
         None => "",
-    };
-    format!("{}\n{}{arrow}", metric.title(), numbers::heading_unit(metric))
+    }
 }
 
 fn natural_width(table: &Table) -> usize {
@@ -145,16 +158,58 @@ fn natural_width(table: &Table) -> usize {
 
 /// What changed between rows, a line for each comparison; empty if nothing was compared.
 ///
+/// A figure is the mean of candidate minus baseline over the seeds, with a mark for what it means: `✓` better and in
+/// no seed worse, `✗` worse and in no seed better, `~` both, with the seeds counted (`4:1` is better in 4, worse in
+/// 1), `=` exactly equal.
+///
 /// ```no_run
 /// # use softlabel_results::RunFolder;
-/// use softlabel_report::changes;
+/// use softlabel_report::{TableStyle, changes};
 /// let summary = RunFolder::open("runs/digits-1").read_summary()?;
-/// // hard + temperature against hard: NLL −0.0812 ± 0.0040, ECE −8.10 ± 1.20 pp (better in 5 of 5 seeds); accuracy unchanged
-/// print!("{}", changes(&summary));
+/// print!("{}", changes(&summary, TableStyle::default()));
 /// # Ok::<(), softlabel_results::Error>(())
 /// ```
-pub fn changes(summary: &Summary) -> String {
-    summary.comparisons.iter().map(|comparison| line(&words::sentence(comparison))).collect()
+pub fn changes(summary: &Summary, style: TableStyle) -> String {
+    let Some(first) = summary.comparisons.first() else { return String::new() };
+    let mut table = plain_table(style.color);
+    let titles = [Cell::new("candidate"), Cell::new("against")].into_iter();
+    let metrics = first.differences.iter().map(|difference| difference.metric);
+    table.set_header(titles.chain(metrics.clone().map(change_heading)));
+    for comparison in &summary.comparisons {
+        let titles = [&comparison.candidate, &comparison.baseline].into_iter();
+        let titles = titles.map(|title| Cell::new(printable(title)));
+        let figures = metrics.clone().map(|metric| {
+            let mut differences = comparison.differences.iter();
+            let found = differences.find(|difference| difference.metric == metric);
+            found.map_or_else(|| Cell::new(numbers::NONE), figure)
+        });
+        table.add_row(titles.chain(figures));
+    }
+    set_margins(&mut table);
+    let mixed = summary.comparisons.iter().flat_map(|comparison| &comparison.differences);
+    let mixed = mixed.map(Outcome::of).any(|outcome| outcome == Outcome::Mixed);
+    format!("{}\n{}\n", table.trim_fmt(), words::legend(summary, mixed))
+}
+
+fn change_heading(metric: Metric) -> Cell {
+    Cell::new(format!("{}\n{}{}", metric.title(), numbers::change_unit(metric), arrow(metric)))
+}
+
+/// Mark, mean change, and for mixed outcomes the seeds.
+fn figure(difference: &Difference) -> Cell {
+    let outcome = Outcome::of(difference);
+    let mean = numbers::mean_change(difference.metric, &difference.change);
+    let mut text = format!("{} {mean}", outcome.symbol());
+    if outcome == Outcome::Mixed {
+        text += &format!(" {}:{}", difference.better, difference.worse);
+    }
+    let cell = Cell::new(text);
+    match outcome {
+        Outcome::Better => cell.fg(Color::Green),
+        Outcome::Worse => cell.fg(Color::Red),
+        Outcome::Mixed => cell.fg(Color::Yellow),
+        Outcome::Unchanged | Outcome::Undefined => cell,
+    }
 }
 
 /// What the recipe demanded, a line for each check; empty if it demanded nothing.

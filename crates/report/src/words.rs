@@ -1,6 +1,6 @@
 //! What the numbers say: which is best, what changed and for better or worse, which checks hold.
 
-use softlabel_results::{Check, Comparison, Difference, Metric, MetricTable, Row, Summary};
+use softlabel_results::{Check, Difference, Metric, MetricTable, Row, Summary};
 
 use crate::numbers;
 
@@ -73,35 +73,17 @@ pub(crate) fn seeds(difference: &Difference) -> String {
     format!("{} of {total} seeds", counts.join(", "))
 }
 
-/// A comparison in one line, in figures; what got worse is named like what got better.
-pub(crate) fn sentence(comparison: &Comparison) -> String {
-    let (unchanged, changed): (Vec<_>, Vec<_>) = comparison
-        .differences
-        .iter()
-        .partition(|difference| Outcome::of(difference) == Outcome::Unchanged);
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for difference in changed {
-        let metric = difference.metric;
-        let change = format!("{} {}", metric.title(), numbers::change(metric, &difference.change));
-        let seeds = seeds(difference);
-        match groups.iter_mut().find(|(key, _)| *key == seeds) {
-            Some((_, changes)) => changes.push(change),
-            None => groups.push((seeds, vec![change])),
-        }
+/// What the marks of changes mean.
+pub(crate) fn legend(summary: &Summary, mixed: bool) -> String {
+    if summary.seeds.len() < 2 {
+        return "Candidate minus baseline in a single seed: ✓ better, ✗ worse, = equal.".to_owned();
     }
-    let mut parts: Vec<String> = groups
-        .into_iter()
-        .map(|(seeds, changes)| format!("{} ({seeds})", changes.join(", ")))
-        .collect();
-    if !unchanged.is_empty() {
-        let names: Vec<&str> =
-            unchanged.iter().map(|difference| difference.metric.title()).collect();
-        parts.push(format!("{} unchanged", names.join(", ")));
-    }
-    if parts.is_empty() {
-        parts.push("nothing to compare".to_owned());
-    }
-    format!("{} against {}: {}", comparison.candidate, comparison.baseline, parts.join("; "))
+    let mixed = if mixed { ", ~ 4:1 better in 4 and worse in 1" } else { "" };
+    format!(
+        "Candidate minus baseline, mean over {} seeds on the same data.\n\
+         ✓ better and never worse, ✗ worse and never better{mixed}, = equal.",
+        summary.seeds.len()
+    )
 }
 
 /// `✓ passed` or `✗ failed`.
@@ -202,24 +184,6 @@ mod tests {
         check(&[0.1], 0, 1, "worse");
         check(&[f64::NAN, -0.1], 1, 0, "better in 1, undefined in 1 of 2 seeds");
         check(&[f64::NAN], 0, 0, "undefined");
-    }
-
-    #[test]
-    fn sentences_name_the_worse_like_the_better() {
-        let comparison = Comparison {
-            baseline: "hard".into(),
-            candidate: "smoothed".into(),
-            differences: vec![
-                difference(Metric::Accuracy, &[0.0, 0.0], 0, 0),
-                difference(Metric::Nll, &[0.25, 0.25], 0, 2),
-                difference(Metric::Brier, &[-0.5, -0.5], 2, 0),
-                difference(Metric::Ece, &[0.125, 0.125], 0, 2),
-            ],
-        };
-        let expected = "smoothed against hard: \
-                        NLL +0.2500 ± 0.0000, ECE +12.50 ± 0.00 pp (worse in 2 of 2 seeds); \
-                        Brier −0.5000 ± 0.0000 (better in 2 of 2 seeds); accuracy unchanged";
-        assert_eq!(sentence(&comparison), expected);
     }
 
     #[test]

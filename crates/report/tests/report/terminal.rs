@@ -51,13 +51,13 @@ fn colour_is_used_only_when_asked_for() {
 
 #[test]
 fn the_changes_and_checks_of_a_run() {
-    insta::assert_snapshot!(changes(&sample::summary()));
+    insta::assert_snapshot!(changes(&sample::summary(), TableStyle::default()));
     insta::assert_snapshot!(checks(&sample::summary()));
 }
 
 #[test]
 fn the_changes_of_a_single_seed_say_so() {
-    insta::assert_snapshot!(changes(&sample::single_seed()));
+    insta::assert_snapshot!(changes(&sample::single_seed(), TableStyle::default()));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn nothing_compared_and_nothing_demanded_is_nothing_said() {
     let mut summary = sample::summary();
     summary.comparisons.clear();
     summary.checks.clear();
-    assert_eq!(changes(&summary), "");
+    assert_eq!(changes(&summary, TableStyle::default()), "");
     assert_eq!(checks(&summary), "");
 }
 
@@ -75,7 +75,11 @@ fn a_name_cannot_steer_the_terminal() {
     summary.rows[0].arm = "red\u{1b}[31m\nalarm".into();
     summary.comparisons[0].candidate = summary.rows[0].arm.clone();
     summary.checks[0].row = summary.rows[0].arm.clone();
-    for text in [table(&summary, TableStyle::default()), changes(&summary), checks(&summary)] {
+    for text in [
+        table(&summary, TableStyle::default()),
+        changes(&summary, TableStyle::default()),
+        checks(&summary),
+    ] {
         assert!(text.contains("red\u{fffd}[31m\u{fffd}alarm"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }

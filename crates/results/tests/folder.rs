@@ -1,0 +1,112 @@
+//! Run folders: what is refused, what is replaced, what is never touched.
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside `#[test]` functions.
+
+use std::fs;
+use std::path::Path;
+
+use softlabel_results::{Error, Existing, Provenance, RunFolder, Statistic};
+
+fn provenance() -> Provenance {
+    Provenance {
+        schema: Provenance::SCHEMA.to_owned(),
+        softlabel: "0.1.0".to_owned(),
+        libtorch: "2.11.0".to_owned(),
+        device: "cpu".to_owned(),
+        threads: 2,
+        recipe: "recipe.toml".to_owned(),
+        overrides: vec!["seed=1".to_owned()],
+        seeds: vec![1, 2],
+        dataset_fingerprint: "ab".to_owned(),
+        started_unix_seconds: 1,
+        seconds: 0.1 + 0.2,
+        timings: Vec::new(),
+    }
+}
+
+/// A run with a file of every kind.
+fn finished_run(root: &Path) -> RunFolder {
+    let folder = RunFolder::create(root, Existing::Refuse).unwrap();
+    folder.write_json(&folder.provenance(), &provenance()).unwrap();
+    folder.append_metrics(&1).unwrap();
+    folder.write(&folder.predictions("arm", 7, "test"), b"logits").unwrap();
+    folder.write(&folder.calibrator("arm", 7, "platt"), b"{}").unwrap();
+    folder.write(&folder.report(), b"<html>").unwrap();
+    folder
+}
+
+#[test]
+fn an_empty_folder_is_taken_and_a_full_one_refused() {
+    let place = tempfile::tempdir().unwrap();
+    finished_run(place.path());
+    let error = RunFolder::create(place.path(), Existing::Refuse).unwrap_err();
+    assert!(matches!(error, Error::NotEmpty { .. }), "{error}");
+    assert!(place.path().join("predictions/arm/seed-7/test.safetensors").is_file());
+}
+
+#[test]
+fn replacing_removes_the_run_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    finished_run(place.path());
+    fs::write(place.path().join("notes.txt"), "mine").unwrap();
+    RunFolder::create(place.path(), Existing::Replace).unwrap();
+    let left: Vec<_> =
+        fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["notes.txt"]);
+}
+
+#[test]
+fn what_is_no_run_is_not_replaced() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("recipe.toml"), "mine").unwrap();
+    let error = RunFolder::create(place.path(), Existing::Replace).unwrap_err();
+    assert!(matches!(error, Error::NotARun { .. }), "{error}");
+    assert_eq!(fs::read_to_string(place.path().join("recipe.toml")).unwrap(), "mine");
+}
+
+#[test]
+fn numbers_go_on_where_they_are_free() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("digits-2")).unwrap();
+    let names: Vec<_> = (0..2)
+        .map(|_| RunFolder::create_numbered(place.path(), "digits").unwrap())
+        .map(|folder| folder.root().file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["digits-1", "digits-3"]);
+}
+
+#[test]
+fn provenance_comes_back_to_the_last_bit() {
+    let place = tempfile::tempdir().unwrap();
+    assert_eq!(finished_run(place.path()).read_provenance().unwrap(), provenance());
+}
+
+#[test]
+fn a_file_of_another_schema_is_named_as_such() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = finished_run(place.path());
+    let newer = Provenance { schema: "softlabel.run/2".to_owned(), ..provenance() };
+    folder.write_json(&folder.provenance(), &newer).unwrap();
+    let error = folder.read_provenance().unwrap_err();
+    assert!(error.to_string().ends_with("expected schema softlabel.run/1, found softlabel.run/2"));
+    fs::write(folder.provenance(), "{").unwrap();
+    assert!(matches!(folder.read_provenance().unwrap_err(), Error::Malformed { .. }));
+    assert!(matches!(folder.read_summary().unwrap_err(), Error::Io { action: "reading", .. }));
+}
+
+#[test]
+fn nothing_half_written_stays_beside_a_file() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = finished_run(place.path());
+    folder.write(&folder.report(), b"again").unwrap();
+    assert_eq!(fs::read(folder.report()).unwrap(), b"again");
+    let beside = fs::read_dir(place.path()).unwrap().count();
+    assert_eq!(beside, 5, "run.json, metrics.jsonl, report.html, predictions, calibrators");
+}
+
+#[test]
+fn the_deviation_is_that_of_a_sample() {
+    let statistic = Statistic::of(vec![2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+    // Σ(x − 5)² = 32 over n − 1 = 7.
+    assert_eq!((statistic.mean, statistic.sd), (5.0, Some((32.0f64 / 7.0).sqrt())));
+    assert!(Statistic::of(Vec::new()).mean.is_nan());
+}
