@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use softlabel_tensor::DeviceChoice;
 
@@ -54,7 +55,7 @@ pub(crate) struct Run {
     pub(crate) overrides: Vec<String>,
 
     /// Seed of the first repeat.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..1 << 63))]
     pub(crate) seed: Option<u64>,
 
     /// Where to compute: auto, cpu or cuda:N. A device that is not there is an error.
@@ -62,11 +63,11 @@ pub(crate) struct Run {
     pub(crate) device: DeviceChoice,
 
     /// Threads to compute with; seeds run side by side [default: one a core].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// Folder with data sets, each in a folder of its name: mnist, cifar10.
-    #[arg(long, value_name = "DIR", env = "SOFTLABEL_DATA")]
+    #[arg(long, value_name = "DIR", env = "SOFTLABEL_DATA", value_parser = folder())]
     pub(crate) data: Option<PathBuf>,
 
     /// Folder of the run [default: runs/NAME-N with the first free number].
@@ -104,4 +105,15 @@ pub(crate) struct Report {
     /// Print the results as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// More than any machine has cores for would only wait for each other.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= 1024);
+    threads.ok_or_else(|| "expected a number in 1..=1024".to_owned())
+}
+
+/// Any path; an environment variable that is set to nothing is an empty one.
+fn folder() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }

@@ -32,7 +32,6 @@ fn main() -> ExitCode {
     match result {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::CheckFailed) => ExitCode::from(1),
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::print_error(&error);
             ExitCode::from(2)
@@ -55,5 +54,7 @@ fn log_to_stderr(arguments: &Arguments) {
         .with_ansi(console::colors_enabled_stderr())
         .with_target(false)
         .without_time()
+        // Would panic where stderr is closed.
+        .log_internal_errors(false)
         .init();
 }

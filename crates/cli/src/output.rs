@@ -8,10 +8,15 @@ use serde::Serialize;
 use softlabel_report::{TableStyle, changes, checks, table};
 use softlabel_results::{RunFolder, Summary};
 
-/// Prints a text to stdout.
+/// Prints a text to stdout. That whoever reads it went away is no error of ours.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("writing to stdout")
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to stdout")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Width of a table that no terminal shows.
@@ -59,13 +64,4 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     }
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(io::stderr(), "{} {text}", style("error:").red().bold().for_stderr());
-}
-
-/// Whether whoever read our output went away, which is no error of ours.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
 }

@@ -33,7 +33,8 @@ pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
         RunFolder::open(out).check_vacant(existing)?;
     }
     let device = options.device.resolve()?;
-    let experiment = Experiment::prepare(recipe, options.data.as_deref(), device)?;
+    let data = options.data.as_deref().filter(|folder| !folder.as_os_str().is_empty());
+    let experiment = Experiment::prepare(recipe, data, device)?;
     if options.dry_run {
         print(&plan(&experiment, device, options.out.as_deref()))?;
         return Ok(Verdict::Done);

@@ -37,6 +37,25 @@ pub enum Error {
         /// Width of the images.
         width: usize,
     },
+    /// The model would not fit into memory.
+    #[error(
+        "model `{model}`: expected at most {limit} weights for images of \
+         {channels}×{height}×{width}, found {found}"
+    )]
+    ModelTooLarge {
+        /// The model.
+        model: String,
+        /// How many weights it may have.
+        limit: usize,
+        /// How many it would have.
+        found: usize,
+        /// Channels of the images.
+        channels: usize,
+        /// Height of the images.
+        height: usize,
+        /// Width of the images.
+        width: usize,
+    },
     /// The loss is no number any more.
     #[error(
         "arm `{arm}`, seed {seed}: the loss is {loss} in epoch {epoch}: training diverged \
@@ -51,6 +70,19 @@ pub enum Error {
         epoch: u64,
         /// The loss.
         loss: f64,
+    },
+    /// The network says nothing any more.
+    #[error(
+        "arm `{arm}`, seed {seed}: logits are not finite after epoch {epoch}: training diverged \
+         (a smaller training.learning_rate?)"
+    )]
+    NotFinite {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// The epoch, from 1.
+        epoch: u64,
     },
     /// A target cannot be made.
     #[error(transparent)]

@@ -274,7 +274,7 @@ impl SeedRun<'_> {
             });
             let network =
                 training.run(name, arm, teacher.transpose()?, &|event| self.tell(event))?;
-            let predict = |part: &Part| network.predict(&part.images);
+            let predict = |part: &Part| training.predict(name, epochs, &network, part);
             let taught = predict(&training.samples.train)?;
             let validation = predict(&training.samples.validation)?;
             let test = predict(&training.samples.test)?;

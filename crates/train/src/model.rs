@@ -10,6 +10,9 @@ use tch::{Device, Tensor};
 use crate::recipe::Model;
 use crate::{Error, Result};
 
+/// The most weights a network may have: with gradients and an optimizer's memory some 2 GB.
+const LARGEST: usize = 100_000_000;
+
 /// A network with its weights.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -49,6 +52,11 @@ impl Layer {
     }
 }
 
+/// How many weights a layer has, biases aside.
+fn weights(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product, &size| product.saturating_mul(size))
+}
+
 /// Weights are single precision.
 #[allow(clippy::cast_possible_truncation)]
 fn f32_from(value: f64) -> f32 {
@@ -65,13 +73,13 @@ impl Network {
         device: Device,
         random: &mut impl Rng,
     ) -> Result<Self> {
-        let (mut channels, mut height, mut width) = (image.channels, image.height, image.width);
+        let ImageShape { mut channels, mut height, mut width } = image;
         let mut convolutions = Vec::new();
         for &output in &model.convolutions {
-            convolutions.push(Layer::new(&[output, channels, 3, 3], device, random)?);
+            convolutions.push([output, channels, 3, 3]);
             (channels, height, width) = (output, height / 2, width / 2);
         }
-        let mut features = channels * height * width;
+        let mut features = channels.saturating_mul(height).saturating_mul(width);
         if features == 0 {
             return Err(Error::ImageTooSmall {
                 model: name.to_owned(),
@@ -82,11 +90,24 @@ impl Network {
         }
         let mut hidden = Vec::new();
         for &output in &model.hidden {
-            hidden.push(Layer::new(&[output, features], device, random)?);
+            hidden.push([output, features]);
             features = output;
         }
-        let output = Layer::new(&[classes, features], device, random)?;
-        Ok(Self { convolutions, hidden, output })
+        let output = [classes, features];
+        let shapes = convolutions.iter().map(|shape| &shape[..]);
+        let shapes = shapes.chain(hidden.iter().chain([&output]).map(|shape| &shape[..]));
+        let found = shapes.map(weights).fold(0, usize::saturating_add);
+        if found > LARGEST {
+            let (model, limit) = (name.to_owned(), LARGEST);
+            let ImageShape { channels, height, width } = image;
+            return Err(Error::ModelTooLarge { model, limit, found, channels, height, width });
+        }
+        let mut layer = |shape: &[usize]| Layer::new(shape, device, random);
+        Ok(Self {
+            convolutions: convolutions.iter().map(|shape| layer(shape)).collect::<Result<_>>()?,
+            hidden: hidden.iter().map(|shape| layer(shape)).collect::<Result<_>>()?,
+            output: layer(&output)?,
+        })
     }
 
     /// Logits `[n, K]` of images `[n, channels, height, width]`.
@@ -152,6 +173,14 @@ mod tests {
         }
         let largest = f64::try_from(a.parameters()[0].abs().max()).unwrap();
         assert!(largest <= 0.125 && largest > 0.12, "{largest}"); // 1/√64
+    }
+
+    #[test]
+    fn what_would_not_fit_into_memory_is_an_error() {
+        let error = network(&[65_536, 65_536], &[]).unwrap_err();
+        let expected = "model `m`: expected at most 100000000 weights for images of 1×8×8, \
+                        found 4299816960";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

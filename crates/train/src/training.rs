@@ -13,7 +13,7 @@ use crate::event::{Event, Validation};
 use crate::model::Network;
 use crate::optimize::Optimizer;
 use crate::recipe::{Arm, Distill, Recipe};
-use crate::samples::{Samples, label_tensor};
+use crate::samples::{Part, Samples, label_tensor};
 use crate::{Error, Result};
 
 /// What an arm is trained on and with.
@@ -95,13 +95,14 @@ impl Training<'_> {
             if !loss.is_finite() {
                 return Err(Error::Diverged { arm: name.to_owned(), seed: self.seed, epoch, loss });
             }
+            let validation = self.validate(name, epoch, &network)?;
             tell(Event::Epoch {
                 arm: name.to_owned(),
                 seed: self.seed,
                 epoch,
                 epochs: settings.epochs,
                 train_loss: loss,
-                validation: self.validate(&network)?,
+                validation,
             });
         }
         Ok(network)
@@ -115,12 +116,28 @@ impl Training<'_> {
         Network::new(model, settings, dataset.shape(), dataset.classes(), self.device, &mut random)
     }
 
-    fn validate(&self, network: &Network) -> Result<Option<Validation>> {
+    /// Logits of a split after an epoch. The last step may have gone too far for the loss to tell.
+    pub(crate) fn predict(
+        &self,
+        name: &str,
+        epoch: u64,
+        network: &Network,
+        part: &Part,
+    ) -> Result<Tensor> {
+        let logits = network.predict(&part.images)?;
+        if bool::try_from(logits.f_isfinite()?.f_all()?)? {
+            Ok(logits)
+        } else {
+            Err(Error::NotFinite { arm: name.to_owned(), seed: self.seed, epoch })
+        }
+    }
+
+    fn validate(&self, name: &str, epoch: u64, network: &Network) -> Result<Option<Validation>> {
         let part = &self.samples.validation;
         if part.subset.is_empty() {
             return Ok(None);
         }
-        let logits = to_logits::<f32>(&network.predict(&part.images)?)?;
+        let logits = to_logits::<f32>(&self.predict(name, epoch, network, part)?)?;
         let scores = evaluate(&logits, part.subset.labels(), self.recipe.evaluation.bins)?;
         Ok(Some(Validation { accuracy: scores.accuracy, nll: scores.nll, ece: scores.ece }))
     }

@@ -1,13 +1,16 @@
 //! The rules that types alone do not hold: ranges, and names that refer to each other.
 
 use softlabel_distill::Distillation;
-use softlabel_results::Calibration;
+use softlabel_results::{Calibration, Metric};
 
 use super::{Arm, Demand, Model, Recipe, Training};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
+    /// The keys on the way, and the positions in lists.
     pub(super) path: Vec<String>,
+    /// Whether it is the last key itself that is wrong, not its value.
+    pub(super) is_key: bool,
     pub(super) message: String,
     pub(super) found: String,
     pub(super) candidates: Vec<String>,
@@ -18,6 +21,7 @@ type Checked = Result<(), Problem>;
 fn broken(path: &[&str], message: impl Into<String>) -> Checked {
     Err(Problem {
         path: path.iter().map(|&part| part.to_owned()).collect(),
+        is_key: false,
         message: message.into(),
         found: String::new(),
         candidates: Vec::new(),
@@ -42,6 +46,7 @@ fn known<'a>(
     let there_are = if listed.is_empty() { "there is none".into() } else { listed.join(", ") };
     Err(Problem {
         path: path.iter().map(|&part| part.to_owned()).collect(),
+        is_key: false,
         message: format!("there is no {what} `{name}`; expected one of: {there_are}"),
         found: name.to_owned(),
         candidates: names.cloned().collect(),
@@ -64,6 +69,11 @@ fn usable_name(path: &[&str], name: &str) -> Checked {
     )
 }
 
+/// The same for a name that is a key.
+fn usable_key(path: &[&str], name: &str) -> Checked {
+    usable_name(path, name).map_err(|problem| Problem { is_key: true, ..problem })
+}
+
 impl Recipe {
     /// Whether everything fits together.
     pub(super) fn check(&self) -> Checked {
@@ -78,7 +88,7 @@ impl Recipe {
         require(
             last_seed.is_some_and(|last| i64::try_from(last).is_ok()),
             &["seed"],
-            format!("must be below 2^63, found {}", self.seed),
+            format!("seed + repeats must be below 2^63, found seed {}", self.seed),
         )?;
         self.training.check()?;
         require(
@@ -94,12 +104,13 @@ impl Recipe {
         for (index, (name, arm)) in self.arms.iter().enumerate() {
             self.check_arm(index, name, arm)?;
         }
-        self.checks.iter().try_for_each(|demand| self.check_demand(demand))
+        let mut demands = self.checks.iter().enumerate();
+        demands.try_for_each(|(index, demand)| self.check_demand(&index.to_string(), demand))
     }
 
     fn check_arm(&self, index: usize, name: &str, arm: &Arm) -> Checked {
         let at = |key: &'static [&'static str]| [&["arms", name], key].concat();
-        usable_name(&at(&[]), name)?;
+        usable_key(&at(&[]), name)?;
         known(&at(&["model"]), "model", &arm.model, self.models.keys())?;
         let earlier = self.arms.keys().take(index);
         if let Some(baseline) = &arm.compare_with {
@@ -109,7 +120,7 @@ impl Recipe {
             require(
                 *calibration != Calibration::None
                     && !arm.calibrate[..position].contains(calibration),
-                &at(&["calibrate"]),
+                &["arms", name, "calibrate", &position.to_string()],
                 format!(
                     "`{}` does not belong here: expected `temperature` or `platt`, each at most once",
                     calibration.name()
@@ -142,19 +153,39 @@ impl Recipe {
         )
     }
 
-    fn check_demand(&self, demand: &Demand) -> Checked {
-        known(&["checks", "arm"], "arm", &demand.arm, self.arms.keys())?;
+    fn check_demand(&self, index: &str, demand: &Demand) -> Checked {
+        let at = |key| ["checks", index, key];
+        known(&at("arm"), "arm", &demand.arm, self.arms.keys())?;
         let there = demand.calibration == Calibration::None
             || self.arms[&demand.arm].calibrate.contains(&demand.calibration);
         require(
             there,
-            &["checks", "calibration"],
+            &at("calibration"),
             format!("arm `{}` is not calibrated by {}", demand.arm, demand.calibration.name()),
         )?;
         require(
+            demand.metric != Metric::Temperature
+                || demand.calibration == Calibration::Temperature,
+            &at("metric"),
+            "only a row with `calibration = \"temperature\"` has a temperature",
+        )?;
+        for (key, bound) in [("at_least", demand.at_least), ("at_most", demand.at_most)] {
+            require(
+                bound.is_none_or(f64::is_finite),
+                &at(key),
+                format!("must be finite, found {}", bound.unwrap_or_default()),
+            )?;
+        }
+        require(
             demand.at_least.is_some() || demand.at_most.is_some(),
-            &["checks"],
+            &["checks", index],
             "expected `at_least`, `at_most` or both",
+        )?;
+        let (least, most) = (demand.at_least.unwrap_or(f64::MIN), demand.at_most.unwrap_or(f64::MAX));
+        require(
+            least <= most,
+            &at("at_least"),
+            format!("must not be above `at_most`, which is {most}, found {least}"),
         )
     }
 }
@@ -192,12 +223,12 @@ impl Training {
 
 impl Model {
     fn check(&self, name: &str) -> Checked {
-        usable_name(&["models", name], name)?;
+        usable_key(&["models", name], name)?;
         for (key, widths) in [("hidden", &self.hidden), ("convolutions", &self.convolutions)] {
-            for width in widths {
+            for (index, width) in widths.iter().enumerate() {
                 require(
                     (1..=65_536).contains(width),
-                    &["models", name, key],
+                    &["models", name, key, &index.to_string()],
                     format!("a width must be in 1..=65536, found {width}"),
                 )?;
             }

@@ -17,8 +17,10 @@ pub struct RecipeError {
 struct Place {
     line: usize,
     column: usize,
-    /// The line of the file, and how many characters of it are meant.
+    /// The line of the file, or the part of it around what is meant.
     text: String,
+    /// How many characters of it come before what is meant, and how many are meant.
+    indent: usize,
     width: usize,
 }
 
@@ -26,7 +28,8 @@ impl std::error::Error for RecipeError {}
 
 impl RecipeError {
     pub(super) fn new(origin: &str, message: impl Into<String>) -> Self {
-        Self { origin: origin.to_owned(), place: None, message: message.into(), nearest: None }
+        let message = printable(&message.into());
+        Self { origin: printable(origin), place: None, message, nearest: None }
     }
 
     /// The same, at a place of the text.
@@ -38,13 +41,26 @@ impl RecipeError {
         let column = before[line_start..].chars().count() + 1;
         let left_on_line = line_text.chars().count().saturating_sub(column - 1);
         let width = text.get(start..span.end).map_or(1, |part| part.chars().count());
+        let (text, indent) = excerpt(line_text, column - 1);
         self.place = Some(Place {
             line: before.matches('\n').count() + 1,
             column,
-            text: line_text.to_owned(),
-            width: width.min(left_on_line).max(1),
+            width: width.min(left_on_line).min(text.chars().count().saturating_sub(indent)).max(1),
+            text,
+            indent,
         });
         self
+    }
+
+    /// The same, with what should be known before the message.
+    pub(super) fn with_context(mut self, context: &str) -> Self {
+        self.message = printable(&format!("{context}: {}", self.message));
+        self
+    }
+
+    /// Whether two errors are about the same, wherever it stands.
+    pub(super) fn is_same_problem(&self, other: &Self) -> bool {
+        self.message == other.message
     }
 
     /// The same, with the name that was probably meant.
@@ -55,7 +71,7 @@ impl RecipeError {
 
     /// The same problem, found in something else: an override instead of the file.
     pub(super) fn moved_to(mut self, origin: &str) -> Self {
-        origin.clone_into(&mut self.origin);
+        self.origin = printable(origin);
         self.place = None;
         self
     }
@@ -82,10 +98,12 @@ impl fmt::Display for RecipeError {
         let Self { origin, place, message, nearest } = self;
         match place {
             None => write!(formatter, "{origin}: {message}")?,
-            Some(Place { line, column, text, width }) => {
+            Some(Place { line, column, text, indent, width }) => {
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
-                let indent = " ".repeat(column - 1);
+                // A tab stays one, or the mark would stand elsewhere.
+                let blank = |c| if c == '\t' { c } else { ' ' };
+                let indent: String = text.chars().map(blank).chain([' ']).take(*indent).collect();
                 let mark = "^".repeat(*width);
                 writeln!(formatter, "{origin}:{line}:{column}: {message}")?;
                 write!(formatter, "{margin} |\n{number} | {text}\n{margin} | {indent}{mark}")?;
@@ -96,6 +114,32 @@ impl fmt::Display for RecipeError {
             Some(nearest) => write!(formatter, "\ndid you mean `{nearest}`?"),
         }
     }
+}
+
+/// Text with control characters written out: a recipe must not steer the terminal.
+fn printable(text: &str) -> String {
+    let printable = |c: char| {
+        let control = c.is_control() && c != '\t';
+        if control { c.escape_default().to_string() } else { c.to_string() }
+    };
+    text.chars().map(printable).collect()
+}
+
+/// A line as it is shown, and where in it the character `position` is: of a very long line, the part around that.
+fn excerpt(line: &str, position: usize) -> (String, usize) {
+    const LONGEST: usize = 160;
+    const BEFORE: usize = 60;
+    let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let line: Vec<char> = line.chars().map(visible).collect();
+    if line.len() <= LONGEST {
+        return (line.into_iter().collect(), position);
+    }
+    let start = position.saturating_sub(BEFORE);
+    let part = line.iter().skip(start).take(LONGEST);
+    let (before, after) =
+        (if start > 0 { "…" } else { "" }, if start + LONGEST < line.len() { "…" } else { "" });
+    let text = before.chars().chain(part.copied()).chain(after.chars()).collect();
+    (text, position - start + before.chars().count())
 }
 
 /// The candidate that is most like `found`, if any is like it at all.
@@ -133,6 +177,25 @@ mod tests {
         let error = RecipeError::new("x.toml", "no").at("[a]\nb = 1\n", 0..9);
         assert_eq!(error.to_string(), "x.toml:1:1: no\n  |\n1 | [a]\n  | ^^^");
         assert_eq!(RecipeError::new("x", "no").at("", 7..9).line(), Some(1));
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let text = format!("{}X{}", "a".repeat(1000), "b".repeat(1000));
+        let error = RecipeError::new("x", "no").at(&text, 1000..1001).to_string();
+        let lines: Vec<Vec<char>> = error.lines().map(|line| line.chars().collect()).collect();
+        let mark = lines[3].iter().position(|&c| c == '^').unwrap();
+        assert_eq!((lines[2][mark], lines[2].len()), ('X', "1 | ".len() + 162));
+        assert!(error.starts_with("x:1:1001: "), "{error}");
+        // Nothing is cut from the first place, and a mark may stand behind the last.
+        assert!(RecipeError::new("x", "no").at(&text, 0..1).to_string().contains("\n1 | aaa"));
+        assert!(RecipeError::new("x", "no").at(&text, 2001..2001).to_string().ends_with("b^"));
+    }
+
+    #[test]
+    fn control_characters_and_tabs_do_not_move_the_mark() {
+        let error = RecipeError::new("x", "no \u{1b}[31m").at("\ta = \u{1b}b", 6..7);
+        assert_eq!(error.to_string(), "x:1:7: no \\u{1b}[31m\n  |\n1 | \ta = \u{fffd}b\n  | \t     ^");
     }
 
     #[test]

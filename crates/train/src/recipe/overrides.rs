@@ -19,14 +19,20 @@ pub(super) fn origin(typed: &str) -> String {
     format!("--set {typed}")
 }
 
+/// The parts of the key of an override, if it has one.
+pub(super) fn path(typed: &str) -> Option<Vec<String>> {
+    parse(typed).ok().map(|(path, _)| path)
+}
+
 /// A path and a value. A bare word, which TOML does not know, is a string.
 fn parse(typed: &str) -> Result<(Vec<String>, Value), String> {
     const FORM: &str = "expected key=value, as in training.epochs=5";
     let (key, value) = typed.split_once('=').ok_or(FORM)?;
     let (key, value) = (key.trim(), value.trim());
     let path = path_of(key).ok_or_else(|| format!("`{key}` is no key: {FORM}"))?;
-    let parsed =
-        format!("value = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
+    let parsed = format!("value = {value}").parse::<Table>().ok();
+    // A line break would begin another key, which nobody would see.
+    let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut t| t.remove("value"));
     let bare = |word: &str| {
         word.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '.')
             && !word.contains(['"', '\'', '[', ']', '{', '}', '\n', '#'])
@@ -98,6 +104,7 @@ mod tests {
             ("a b=1", "--set a b=1: `a b` is no key"),
             ("a=[1", "--set a=[1: `[1` is no value"),
             ("a=1.2.3", "--set a=1.2.3: `1.2.3` is no value"),
+            ("a=1\nb=2", "--set a=1\\nb=2: `1\\nb=2` is no value"),
             ("x.y=1", "--set x.y=1: `x` is a value, not a table"),
         ] {
             let error = applied("x = 1", typed).unwrap_err();

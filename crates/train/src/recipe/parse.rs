@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::Problem;
 use super::error::nearest;
-use super::overrides::{apply, origin};
+use super::overrides::{apply, origin, path};
 use super::{Recipe, RecipeError};
 
 impl Recipe {
@@ -22,29 +22,52 @@ impl Recipe {
         if overrides.is_empty() {
             return Ok(recipe);
         }
-        let with = |overrides: &[String]| {
-            let mut table: Table =
-                text.parse().map_err(|error: toml::de::Error| syntax(file, text, &error))?;
+        let table: Table =
+            text.parse().map_err(|error: toml::de::Error| syntax(file, text, &error))?;
+        let text_with = |overrides: &[String]| {
+            let mut table = table.clone();
             apply(&mut table, overrides)?;
-            parse_checked(file, &table.to_string())
+            Ok::<_, RecipeError>(table.to_string())
         };
-        with(overrides).map_err(|error| {
-            // Two overrides may need each other, so one is blamed only after all of them failed.
-            let blamed = (1..=overrides.len()).find(|&count| with(&overrides[..count]).is_err());
-            let blamed = blamed.and_then(|count| overrides.get(count - 1));
-            blamed.map_or(error.clone(), |typed| error.moved_to(&origin(typed)))
+        parse_checked(file, &text_with(overrides)?).map_err(|error| {
+            // Two overrides may need each other, so the one is blamed without which this would not happen.
+            let needs = |index: &usize| {
+                let others = [&overrides[..*index], &overrides[index + 1..]].concat();
+                let without = text_with(&others).and_then(|text| parse_checked(file, &text));
+                without.map_or_else(|other| !other.is_same_problem(&error), |_| true)
+            };
+            let blamed = (0..overrides.len()).find(needs).unwrap_or(overrides.len() - 1);
+            match stranger(&table, &overrides[blamed]) {
+                Some((name, nearest)) => error.with_context(&name).with_nearest(nearest),
+                None => error,
+            }
+            .moved_to(&origin(&overrides[blamed]))
         })
     }
+}
+
+/// What an override adds rather than changes, where it reaches into an arm or model that the file does not have, and
+/// the nearest name of one that it has.
+fn stranger(table: &Table, typed: &str) -> Option<(String, Option<String>)> {
+    let path = path(typed)?;
+    let [kind @ ("arms" | "models"), name, _, ..] = &*path.iter().map(String::as_str).collect::<Vec<_>>()
+    else {
+        return None;
+    };
+    let there = table.get(*kind)?.as_table()?;
+    let message = format!("there is no `{name}` in [{kind}], and it cannot be added like this");
+    let nearest = nearest(name, there.keys().map(String::as_str));
+    (!there.contains_key(*name)).then_some((message, nearest))
 }
 
 fn parse_checked(file: &str, text: &str) -> Result<Recipe, RecipeError> {
     let recipe: Recipe = toml::from_str(text).map_err(|error| syntax(file, text, &error))?;
     match recipe.check() {
         Ok(()) => Ok(recipe),
-        Err(Problem { path, message, candidates, found }) => {
-            let error = RecipeError::new(file, format!("{}: {message}", path.join(".")))
+        Err(Problem { path, is_key, message, candidates, found }) => {
+            let error = RecipeError::new(file, format!("{}: {message}", dotted(&path)))
                 .with_nearest(nearest(&found, candidates.iter().map(String::as_str)));
-            Err(match span_of(text, &path) {
+            Err(match span_of(text, &path, is_key) {
                 Some(span) => error.at(text, span),
                 None => error,
             })
@@ -54,7 +77,7 @@ fn parse_checked(file: &str, text: &str) -> Result<Recipe, RecipeError> {
 
 /// An error of the TOML parser or of serde, with its place and the name that was probably meant.
 fn syntax(file: &str, text: &str, error: &toml::de::Error) -> RecipeError {
-    let message = error.message().trim().replace('\n', ", ");
+    let message = plain(&error.message().trim().replace('\n', ", "));
     let (found, candidates) = names(&message);
     let nearest = nearest(found, candidates);
     let place = error.span().map(|span| written(text, span, found));
@@ -84,24 +107,50 @@ fn written(text: &str, span: Range<usize>, name: &str) -> Range<usize> {
     }
 }
 
-/// Where the value at a path stands; of its nearest table if it is not written at all.
-fn span_of(text: &str, path: &[String]) -> Option<Range<usize>> {
+/// Types of Rust in the words of a recipe.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "u64" | "usize" => "a whole number, 0 or more",
+        "f64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        name if name.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{}, expected {expected}", found.trim_end_matches(" as i128"))
+}
+
+/// A path as it would be written in a recipe.
+fn dotted(path: &[String]) -> String {
+    let bare = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        !part.is_empty() && part.chars().all(plain)
+    };
+    let written = |part: &String| if bare(part) { part.clone() } else { format!("{part:?}") };
+    path.iter().map(written).collect::<Vec<_>>().join(".")
+}
+
+/// Where the value at a path stands, or its key; the nearest table or list if it is not written at all.
+fn span_of(text: &str, path: &[String], is_key: bool) -> Option<Range<usize>> {
     let root = DeTable::parse(text).ok()?;
-    let mut table = root.get_ref();
-    let mut span = None;
-    for part in path {
-        let Some((_, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
-        let mut value = value;
-        if let DeValue::Array(values) = value.get_ref()
-            && let Some(first) = values.first()
-        {
-            value = first;
-        }
-        span = Some(value.span());
+    let (first, rest) = path.split_first()?;
+    let (mut key, mut value) = root.get_ref().get_key_value(first.as_str())?;
+    for part in rest {
         match value.get_ref() {
-            DeValue::Table(inner) => table = inner,
+            DeValue::Table(table) => {
+                let Some(next) = table.get_key_value(part.as_str()) else { break };
+                (key, value) = next;
+            }
+            DeValue::Array(values) => {
+                let index = part.parse::<usize>().ok();
+                let Some(next) = index.and_then(|index| values.get(index)) else { break };
+                value = next;
+            }
             _ => break,
         }
     }
-    span
+    Some(if is_key { key.span() } else { value.span() })
 }
