@@ -2,6 +2,7 @@
 
 /// How the losses of single samples become one number, or stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// One loss a sample, in the shape of the labels.
     None,
@@ -23,6 +24,7 @@ impl Default for Reduction {
 /// Libraries differ here, silently: libtorch divides by the weights of the true classes when targets are hard
 /// and by the number of rows when they are soft. We do what the normalizer says, for either kind of target.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Normalizer {
     /// The class weights of the targets, summed over the samples that count; without weights, their number.
     /// A soft target has the weight ⟨target, weights⟩.

@@ -17,15 +17,16 @@
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::Temperature;
-use softlabel_losses::{CrossEntropy, Target};
+use softlabel_losses::{CrossEntropy, RowLosses, Target};
 use softlabel_tensor::{ClassAxis, check_same_device, class_last};
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
 /// What the soft term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SoftScale {
     /// T², so that its gradient does not shrink as T grows (Hinton et al. 2015).
     #[default]
@@ -69,13 +70,19 @@ impl Distillation {
         self.temperature
     }
 
-    /// The loss of a batch, a scalar. Logits are `[.., K]`, teacher and student alike.
+    /// The loss of a batch. Teacher and student have the same shape.
+    ///
+    /// The hard loss says how both terms are computed: where the class axis lies, which samples are ignored, and the
+    /// reduction. Class weights and smoothing are the labels' own: they do not touch the soft term, whose mean divides
+    /// by the number of samples that count (or by the outside count of [`Normalizer::Items`]).
     ///
     /// A weight of exactly 0 leaves its term out altogether: with `soft_weight` 0 and `hard_weight` 1 this is
     /// `hard.forward(student, target)`, bit for bit.
     ///
     /// # Errors
-    /// [`Error::TeacherShape`], a device that differs, and all that the hard loss objects to.
+    /// [`Error::TeacherShape`], a device that differs, a mean over no samples, and all that the hard loss objects to.
+    ///
+    /// [`Normalizer::Items`]: softlabel_losses::Normalizer::Items
     ///
     /// ```
     /// use softlabel_core::Temperature;
@@ -99,7 +106,13 @@ impl Distillation {
         hard: &CrossEntropy,
         target: Target<'_>,
     ) -> Result<Tensor> {
-        let soft_term = || Ok(self.divergence(student, teacher)?.f_mul_scalar(self.soft_weight)?);
+        let soft_term = || -> Result<Tensor> {
+            let ignored = hard.ignored(target)?;
+            let divergences =
+                self.divergences(student, teacher, hard.class_axis(), ignored.as_ref())?;
+            let losses = RowLosses::new(divergences, ignored.as_ref())?;
+            Ok(losses.reduce(hard.reduction())?.f_mul_scalar(self.soft_weight)?)
+        };
         let hard_term = || Ok(hard.forward(student, target)?.f_mul_scalar(self.hard_weight)?);
         match (self.soft_weight > 0.0, self.hard_weight > 0.0) {
             (true, false) => soft_term(),
@@ -108,27 +121,41 @@ impl Distillation {
         }
     }
 
-    /// c · mean over rows of KL(q ‖ p).
-    fn divergence(&self, student: &Tensor, teacher: &Tensor) -> Result<Tensor> {
-        let student = class_last(student, ClassAxis::Last, "student logits")?;
-        let teacher = class_last(teacher, ClassAxis::Last, "teacher logits")?.f_detach()?;
+    /// c · KL(q ‖ p) of every row.
+    fn divergences(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        axis: ClassAxis,
+        ignored: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let student = class_last(student, axis, "student logits")?;
+        let teacher = class_last(teacher, axis, "teacher logits")?.f_detach()?;
         if student.size() != teacher.size() {
             return Err(Error::TeacherShape { student: student.size(), teacher: teacher.size() });
         }
         check_same_device(&teacher, &student, "teacher logits")?;
         let double = student.f_kind()? == Kind::Double && teacher.f_kind()? == Kind::Double;
         let kind = if double { Kind::Double } else { Kind::Float };
-        let log_softmax = |logits: &Tensor| {
+        let ignored = ignored.map(|ignored| ignored.f_unsqueeze(-1)).transpose()?;
+        let log_softmax = |logits: Tensor| -> Result<Tensor> {
+            // An ignored row is replaced before anything is computed from it.
+            let logits = match &ignored {
+                None => logits,
+                Some(ignored) => logits.f_masked_fill(ignored, 0.0)?,
+            };
             let cooled = logits.f_to_kind(kind)?.f_mul_scalar(self.temperature.inverse())?;
-            cooled.f_log_softmax(-1, kind)
+            Ok(cooled.f_log_softmax(-1, kind)?)
         };
-        let (log_p, log_q) = (log_softmax(&student)?, log_softmax(&teacher)?);
-        let classes = student.size().last().copied().unwrap_or(1);
-        let rows = student.numel() as f64 / classes as f64;
+        let (log_p, log_q) = (log_softmax(student)?, log_softmax(teacher)?);
+        // What the teacher holds impossible costs nothing, whatever the student says of it.
+        let impossible = log_q.f_eq(f64::NEG_INFINITY)?;
+        let difference = log_q.f_sub(&log_p)?.f_masked_fill(&impossible, 0.0)?;
         let scale = match self.scale {
             SoftScale::TemperatureSquared => self.temperature.get().powi(2),
             SoftScale::One => 1.0,
         };
-        Ok(log_p.f_kl_div(&log_q, Reduction::Sum, true)?.f_mul_scalar(scale / rows)?)
+        let terms = log_q.f_exp()?.f_mul(&difference)?;
+        Ok(terms.f_sum_dim_intlist([-1_i64].as_slice(), false, kind)?.f_mul_scalar(scale)?)
     }
 }

@@ -3,7 +3,7 @@
 //! A student learns from two sources: the labels, through a cross-entropy, and the distribution that a teacher gives
 //! to all classes, through a divergence at a raised temperature.
 //! [`Distillation`] says how they are combined, every convention named; [`TeacherLogits`] holds what the teacher said,
-//! by sample id, so that shuffling cannot misalign it.
+//! by position in the training set, so that shuffling cannot misalign it.
 //!
 //! ```
 //! use softlabel_core::Temperature;

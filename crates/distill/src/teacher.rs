@@ -1,21 +1,21 @@
 //! What a teacher said about each sample of a training set.
 
 use softlabel_core::Temperature;
-use softlabel_tensor::{ClassAxis, class_last};
+use softlabel_tensor::{ClassAxis, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// A teacher's raw logits `[n, K]`, indexed by sample id: detached, finite, in f32 (f64 stays f64).
+/// A teacher's raw logits `[n, K]`, found by position in the training set: detached, finite, in f32 (f64 stays f64).
 ///
-/// Ids are positions in the training set, so any shuffling of batches finds the right rows.
+/// Whatever the order of the batches, a sample's position finds its row.
 #[derive(Debug)]
 pub struct TeacherLogits {
     logits: Tensor,
 }
 
 impl TeacherLogits {
-    /// Takes logits `[n, K]`; row i belongs to sample i.
+    /// Takes logits `[n, K]`; row i belongs to the sample at position i.
     ///
     /// # Errors
     /// A shape that is not `[n, K]`, a dtype that is no float, or [`Error::TeacherNotFinite`] with the first sample.
@@ -43,27 +43,39 @@ impl TeacherLogits {
         self.logits.size().first().copied().unwrap_or_default()
     }
 
-    /// The logits of a batch, `[ids.len(), K]`, in the order of the ids.
+    /// The logits of a batch, `[positions.len(), K]`, in the order of the positions, an `i64` tensor `[n]`.
     ///
     /// # Errors
-    /// [`Error::UnknownSample`] with the first id that the teacher has not seen.
-    pub fn batch(&self, ids: &Tensor) -> Result<Tensor> {
+    /// [`Error::UnknownSample`] with a position that the teacher has not seen; another dtype, shape or device.
+    pub fn batch(&self, positions: &Tensor) -> Result<Tensor> {
+        const WHAT: &str = "positions of samples";
+        let (found, shape) = (positions.f_kind()?, positions.size());
+        if found != Kind::Int64 {
+            return Err(softlabel_tensor::Error::Kind { what: WHAT, expected: "i64", found }.into());
+        }
+        if shape.len() != 1 {
+            let expected = "[samples]".to_owned();
+            return Err(
+                softlabel_tensor::Error::Shape { what: WHAT, expected, found: shape }.into()
+            );
+        }
+        check_same_device(positions, &self.logits, WHAT)?;
         let samples = self.samples();
-        if ids.numel() > 0 {
-            for id in [i64::try_from(ids.f_min()?)?, i64::try_from(ids.f_max()?)?] {
-                if !(0..samples).contains(&id) {
-                    return Err(Error::UnknownSample { sample: id, samples });
+        if positions.numel() > 0 {
+            for sample in [i64::try_from(positions.f_min()?)?, i64::try_from(positions.f_max()?)?] {
+                if !(0..samples).contains(&sample) {
+                    return Err(Error::UnknownSample { sample, samples });
                 }
             }
         }
-        Ok(self.logits.f_index_select(0, ids)?)
+        Ok(self.logits.f_index_select(0, positions)?)
     }
 
     /// The same teacher, its logits divided by a temperature that was fitted on held-out data: what it says is then
     /// calibrated before a student hears it.
     ///
     /// # Errors
-    /// If libtorch refuses.
+    /// [`Error::TeacherNotFinite`] if a temperature near 0 makes them overflow.
     ///
     /// ```
     /// use softlabel_core::Temperature;
@@ -75,6 +87,6 @@ impl TeacherLogits {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scaled(&self, temperature: Temperature) -> Result<Self> {
-        Ok(Self { logits: self.logits.f_mul_scalar(temperature.inverse())? })
+        Self::new(&self.logits.f_mul_scalar(temperature.inverse())?)
     }
 }

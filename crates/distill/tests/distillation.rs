@@ -3,7 +3,7 @@
 
 use softlabel_core::Temperature;
 use softlabel_distill::{Distillation, Error, SoftScale, TeacherLogits};
-use softlabel_losses::{CrossEntropy, Target};
+use softlabel_losses::{ClassAxis, CrossEntropy, Normalizer, Reduction, Target};
 use softlabel_targets::Smoothing;
 use tch::{Device, Kind, Tensor};
 
@@ -133,7 +133,71 @@ fn the_teacher_gets_no_gradient() {
 }
 
 #[test]
-fn rows_are_found_by_sample_id() {
+fn images_and_padded_sequences_agree_with_their_flat_form() {
+    let (student, teacher) = (wave(&[12, 4], 0.1), wave(&[12, 4], 2.0));
+    let labels = labels(12, 4);
+    let distillation = Distillation::new(temperature(2.0), 0.7, 0.3).unwrap();
+    let loss = |hard: CrossEntropy, student: &Tensor, teacher: &Tensor, labels: &Tensor| {
+        distillation.forward(student, teacher, &hard, Target::Hard(labels)).unwrap()
+    };
+    let expected = loss(CrossEntropy::new(), &student, &teacher, &labels);
+
+    // [N, K, H, W]
+    let image = |logits: &Tensor| logits.view((1, 3, 4, 4)).movedim_int(-1, 1);
+    let second = CrossEntropy::new().with_class_axis(ClassAxis::Second);
+    let found = loss(second, &image(&student), &image(&teacher), &labels.view((1, 3, 4)));
+    assert!(largest_difference(&found, &expected) < 1e-14);
+
+    // [N, T, K], the last of each sequence padded and full of NaN, which counts for nothing.
+    let padded = |logits: &Tensor| {
+        let padding = Tensor::full([3, 1, 4], f64::NAN, (Kind::Double, Device::Cpu));
+        Tensor::cat(&[logits.view((3, 4, 4)), padding], 1)
+    };
+    let nothing = Tensor::full([3, 1], -1, (Kind::Int64, Device::Cpu));
+    let padded_labels = Tensor::cat(&[labels.view((3, 4)), nothing], 1);
+    let student = padded(&student).set_requires_grad(true);
+    let ignoring = CrossEntropy::new().with_ignore_index(-1);
+    let found = loss(ignoring, &student, &padded(&teacher), &padded_labels);
+    assert!(largest_difference(&found, &expected) < 1e-14);
+    found.backward();
+    assert_eq!(f64::try_from(student.grad().narrow(1, 4, 1).abs().max()).unwrap(), 0.0);
+}
+
+#[test]
+fn both_terms_are_reduced_alike() {
+    let (student, teacher, labels) = (wave(&[5, 4], 0.1), wave(&[5, 4], 2.0), labels(5, 4));
+    let distillation = Distillation::new(temperature(2.0), 0.7, 0.3).unwrap();
+    let loss = |reduction| {
+        let hard = CrossEntropy::new().with_reduction(reduction);
+        distillation.forward(&student, &teacher, &hard, Target::Hard(&labels)).unwrap()
+    };
+    let rows = loss(Reduction::None);
+    assert_eq!(rows.size(), [5]);
+    let sum = rows.sum(Kind::Double);
+    assert!(largest_difference(&loss(Reduction::Sum), &sum) < 1e-14);
+    let mean = &sum / 5.0;
+    assert!(largest_difference(&loss(Reduction::default()), &mean) < 1e-14);
+    let items = Reduction::Mean(Normalizer::Items(10.0));
+    assert!(largest_difference(&loss(items), &(sum / 10.0)) < 1e-14);
+}
+
+#[test]
+fn a_class_that_both_hold_impossible_costs_nothing() {
+    let masked = f64::NEG_INFINITY;
+    let student = Tensor::from_slice(&[1.0, masked, 0.0]).view((1, 3)).set_requires_grad(true);
+    let teacher = Tensor::from_slice(&[0.0, masked, 1.0]).view((1, 3));
+    let soft = Distillation::new(Temperature::ONE, 1.0, 0.0).unwrap();
+    let found = forward(soft, &student, &teacher);
+    found.backward();
+    let without = |logits: [f64; 2]| Tensor::from_slice(&logits).view((1, 2));
+    let expected = forward(soft, &without([1.0, 0.0]), &without([0.0, 1.0]));
+    assert!(largest_difference(&found, &expected) < 1e-15);
+    let gradient = Vec::<f64>::try_from(student.grad().get(0)).unwrap();
+    assert!(gradient[1] == 0.0 && gradient.iter().all(|slope| slope.is_finite()), "{gradient:?}");
+}
+
+#[test]
+fn rows_are_found_by_position() {
     let teacher = TeacherLogits::new(&wave(&[4, 3], 0.3)).unwrap();
     let ids = Tensor::from_slice(&[3i64, 0]);
     let batch = teacher.batch(&ids).unwrap();
@@ -165,4 +229,11 @@ fn bad_inputs_are_named() {
     let error = TeacherLogits::new(&diverged).unwrap_err();
     assert!(matches!(error, Error::TeacherNotFinite { sample: 1 }));
     assert!(TeacherLogits::new(&Tensor::from_slice(&[0.0f32])).is_err());
+    let teacher = TeacherLogits::new(&wave(&[2, 2], 0.0)).unwrap();
+    assert!(teacher.scaled(temperature(1e-308)).is_err());
+    assert!(teacher.batch(&Tensor::from_slice(&[0.5])).is_err());
+    let nothing = wave(&[0, 3], 0.0);
+    let labels = Tensor::from_slice::<i64>(&[]);
+    let empty = soft.forward(&nothing, &nothing, &CrossEntropy::new(), Target::Hard(&labels));
+    assert!(empty.unwrap_err().to_string().contains("is empty"));
 }

@@ -13,19 +13,20 @@
 //! With class weights the smoothing mass is weighted too, class by class, as in PyTorch.
 //! A −∞ logit costs nothing where the target has no mass and is an infinite loss where it has.
 //!
-//! Source of the smoothing: Szegedy et al. 2016. The reductions are [`Normalizer`]'s.
+//! Source of the smoothing: Szegedy et al. 2016. The reductions are those of [`RowLosses`].
 
-use softlabel_core::{Error as CoreError, Normalizer, Reduction};
+use softlabel_core::{Error as CoreError, Reduction};
 use softlabel_targets::Smoothing;
 use softlabel_tensor::{
     ClassAxis, Error as TensorError, check_labels, check_same_device, check_soft_rows, class_last,
 };
 use tch::{Kind, Tensor};
 
-use crate::Result;
+use crate::{Result, RowLosses};
 
 /// What a batch of logits should have said.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Target<'a> {
     /// Class indices of any integer dtype, in the shape of the logits without the class axis.
     Hard(&'a Tensor),
@@ -105,8 +106,23 @@ impl CrossEntropy {
     }
 
     /// The smoothing.
-    pub fn smoothing(&self) -> Smoothing {
-        self.smoothing
+    pub fn smoothing(&self) -> &Smoothing {
+        &self.smoothing
+    }
+
+    /// Where the class axis of the logits lies.
+    pub fn class_axis(&self) -> ClassAxis {
+        self.class_axis
+    }
+
+    /// How the losses of the samples become one number.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    /// The label of samples that count for nothing.
+    pub fn ignore_index(&self) -> Option<i64> {
+        self.ignore_index
     }
 
     /// The loss: a scalar, or one value a sample under [`Reduction::None`].
@@ -118,15 +134,32 @@ impl CrossEntropy {
     pub fn forward(&self, logits: &Tensor, target: Target<'_>) -> Result<Tensor> {
         let logits = class_last(logits, self.class_axis, "logits")?;
         let weights = self.class_weights.as_ref().map(|w| check_weights(w, &logits)).transpose()?;
-        match target {
-            Target::Hard(labels) => self.hard(&logits, labels, weights.as_ref()),
-            Target::Soft(rows) => self.soft(&logits, rows, weights.as_ref()),
+        let losses = match target {
+            Target::Hard(labels) => self.hard(&logits, labels, weights.as_ref())?,
+            Target::Soft(rows) => self.soft(&logits, rows, weights.as_ref())?,
+        };
+        losses.reduce(self.reduction)
+    }
+
+    /// A mask of the samples that count for nothing, in the shape of the labels; none where all count.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn ignored(&self, target: Target<'_>) -> Result<Option<Tensor>> {
+        match (target, self.ignore_index) {
+            (Target::Hard(labels), Some(index)) => Ok(Some(labels.f_eq(index)?)),
+            _ => Ok(None),
         }
     }
 
-    fn hard(&self, logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    fn hard(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<RowLosses> {
         let labels = check_labels(labels, logits, self.ignore_index)?;
-        let ignored = self.ignore_index.map(|index| labels.f_eq(index)).transpose()?;
+        let ignored = self.ignored(Target::Hard(&labels))?;
         // An ignored row is replaced before anything is computed from it: no NaN in, exactly 0 out.
         let (logits, labels) = match &ignored {
             None => (logits.shallow_clone(), labels),
@@ -136,33 +169,45 @@ impl CrossEntropy {
             ),
         };
         let log_p = log_softmax(&logits)?;
-        let mut label_weight = match weights {
-            None => {
-                log_p.f_new_ones(labels.size().as_slice(), (log_p.f_kind()?, log_p.device()))?
-            }
-            Some(weights) => weights.f_take(&labels)?,
+        let at_label = labels.f_unsqueeze(-1)?;
+        let label_log_p = log_p.f_gather(-1, &at_label, false)?.f_squeeze_dim(-1)?;
+        let label_weights = weights.map(|weights| weights.f_take(&labels)).transpose()?;
+        let label_losses = match &label_weights {
+            None => label_log_p.f_neg()?,
+            Some(weights) => weigh(&label_log_p, weights)?.f_neg()?,
         };
-        if let Some(ignored) = &ignored {
-            label_weight = label_weight.f_masked_fill(ignored, 0.0)?;
-        }
-        let picked = log_p.f_gather(-1, &labels.f_unsqueeze(-1)?, false)?.f_squeeze_dim(-1)?;
-        let mut losses = picked.f_neg()?.f_mul(&label_weight)?;
-        let share = self.share(&logits)?;
-        if share != 0.0 {
-            let mut uniform = weighted_mean(&log_p, weights)?.f_neg()?;
-            if let Some(ignored) = &ignored {
-                uniform = uniform.f_masked_fill(ignored, 0.0)?;
+        let classes = class_count(&logits);
+        let share = self.smoothing.uniform_share(classes)?;
+        let losses = if share == 0.0 {
+            label_losses
+        } else if share <= 1.0 {
+            mix(&label_losses, &weighted_mean(&log_p, weights)?.f_neg()?, share)?
+        } else {
+            // The label has less than the others have: it is left out of their sum, so that no infinity meets another.
+            let masses = self.smoothing.weights(classes)?;
+            let others = log_p.f_scatter_value(-1, &at_label, 0.0)?;
+            let others = weighted_mean(&others, weights)?;
+            let others = others.f_mul_scalar(-masses.other * classes as f64)?;
+            if masses.label == 0.0 {
+                others
+            } else {
+                others.f_add(&label_losses.f_mul_scalar(masses.label)?)?
             }
-            losses = mix(&losses, &uniform, share)?;
-        }
-        let count = || match &ignored {
-            None => Ok(labels.numel() as f64),
-            Some(ignored) => Ok(f64::try_from(ignored.f_logical_not()?.f_sum(Kind::Int64)?)?),
         };
-        self.reduce(&losses, count, || Ok(label_weight.f_sum(label_weight.f_kind()?)?))
+        let losses = RowLosses::new(losses, ignored.as_ref())?;
+        match label_weights {
+            None => Ok(losses),
+            Some(weights) => {
+                let counted = match &ignored {
+                    None => weights,
+                    Some(ignored) => weights.f_masked_fill(ignored, 0.0)?,
+                };
+                Ok(losses.with_weight_sum(counted.f_sum(counted.f_kind()?)?))
+            }
+        }
     }
 
-    fn soft(&self, logits: &Tensor, rows: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    fn soft(&self, logits: &Tensor, rows: &Tensor, weights: Option<&Tensor>) -> Result<RowLosses> {
         let rows = class_last(rows, self.class_axis, "soft targets")?;
         check_soft_rows(&rows, logits)?;
         let log_p = log_softmax(logits)?;
@@ -171,63 +216,16 @@ impl CrossEntropy {
             None => rows.f_to_kind(kind)?,
             Some(weights) => rows.f_to_kind(kind)?.f_mul(weights)?,
         };
-        // xlogy-like: no mass costs nothing, even under a logit of −∞.
-        let no_mass = weighted_rows.f_eq(0.0)?;
-        let terms = weighted_rows.f_mul(&log_p.f_masked_fill(&no_mass, 0.0)?)?;
-        let mut losses = sum_classes(&terms)?.f_neg()?;
-        let share = self.share(logits)?;
+        let terms = weigh(&log_p, &weighted_rows)?;
+        let mut losses = terms.f_sum_dim_intlist([-1_i64].as_slice(), false, kind)?.f_neg()?;
+        let share = self.smoothing.uniform_share(class_count(logits))?;
         if share != 0.0 {
             losses = mix(&losses, &weighted_mean(&log_p, weights)?.f_neg()?, share)?;
         }
-        let count = || Ok(losses.numel() as f64);
-        self.reduce(&losses, count, || Ok(weighted_rows.f_sum(kind)?))
-    }
-
-    /// ε' of (1 − ε')·q + ε'/K.
-    fn share(&self, logits: &Tensor) -> Result<f64> {
-        let classes = logits.size().last().and_then(|&k| usize::try_from(k).ok());
-        Ok(self.smoothing.uniform_share(classes.unwrap_or_default())?)
-    }
-
-    fn reduce(
-        &self,
-        losses: &Tensor,
-        count: impl Fn() -> Result<f64>,
-        weight_sum: impl Fn() -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let kind = losses.f_kind()?;
-        let empty =
-            || TensorError::from(CoreError::Empty { what: "the batch that a mean is taken over" });
-        let normalizer = match self.reduction {
-            Reduction::None => return Ok(losses.shallow_clone()),
-            Reduction::Sum => return Ok(losses.f_sum(kind)?),
-            Reduction::Mean(normalizer) => normalizer,
-        };
-        let sum = losses.f_sum(kind)?;
-        match normalizer {
-            Normalizer::Items(items) if items > 0.0 && items.is_finite() => {
-                Ok(sum.f_div_scalar(items)?)
-            }
-            Normalizer::Items(found) => Err(TensorError::from(CoreError::OutOfRange {
-                name: "the number of items that a mean divides by",
-                expected: "positive and finite",
-                found,
-            })
-            .into()),
-            _ if count()? == 0.0 => Err(empty().into()),
-            Normalizer::Count => Ok(sum.f_div_scalar(count()?)?),
-            Normalizer::WeightSum if self.class_weights.is_none() => {
-                Ok(sum.f_div_scalar(count()?)?)
-            }
-            Normalizer::WeightSum => {
-                let total = weight_sum()?;
-                if f64::try_from(&total)? > 0.0 {
-                    Ok(sum.f_div(&total)?)
-                } else {
-                    let what = "the weight of the batch that a mean is taken over";
-                    Err(TensorError::from(CoreError::Empty { what }).into())
-                }
-            }
+        let losses = RowLosses::new(losses, None)?;
+        match weights {
+            None => Ok(losses),
+            Some(_) => Ok(losses.with_weight_sum(weighted_rows.f_sum(kind)?)),
         }
     }
 }
@@ -244,12 +242,12 @@ impl CrossEntropy {
 /// use tch::Tensor;
 ///
 /// let logits = Tensor::from_slice(&[0.0f32, 0.0, 0.0]).view((1, 3));
-/// let loss = cross_entropy(&logits, &Tensor::from_slice(&[1i64]), Smoothing::mixture(0.1)?)?;
+/// let loss = cross_entropy(&logits, &Tensor::from_slice(&[1i64]), &Smoothing::mixture(0.1)?)?;
 /// assert!((f64::try_from(loss)? - 3f64.ln()).abs() < 1e-6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: Smoothing) -> Result<Tensor> {
-    CrossEntropy::new().with_smoothing(smoothing).forward(logits, Target::Hard(labels))
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: &Smoothing) -> Result<Tensor> {
+    CrossEntropy::new().with_smoothing(smoothing.clone()).forward(logits, Target::Hard(labels))
 }
 
 /// In f32 or better.
@@ -262,16 +260,18 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 fn weighted_mean(log_p: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
     let weighted = match weights {
         None => log_p.shallow_clone(),
-        Some(weights) => {
-            let unweighted = weights.f_eq(0.0)?;
-            log_p.f_masked_fill(&unweighted, 0.0)?.f_mul(weights)?
-        }
+        Some(weights) => weigh(log_p, weights)?,
     };
     Ok(weighted.f_mean_dim([-1_i64].as_slice(), false, log_p.f_kind()?)?)
 }
 
-fn sum_classes(terms: &Tensor) -> Result<Tensor> {
-    Ok(terms.f_sum_dim_intlist([-1_i64].as_slice(), false, terms.f_kind()?)?)
+/// w·l, 0 where w is 0 whatever l is: no mass costs nothing, even under a logit of −∞.
+fn weigh(log_p: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    Ok(log_p.f_masked_fill(&weights.f_eq(0.0)?, 0.0)?.f_mul(weights)?)
+}
+
+fn class_count(logits: &Tensor) -> usize {
+    logits.size().last().and_then(|&k| usize::try_from(k).ok()).unwrap_or_default()
 }
 
 /// (1 − share)·losses + share·uniform; a share of 1 leaves nothing of the losses, not even an infinity.
@@ -286,12 +286,13 @@ fn mix(losses: &Tensor, uniform: &Tensor, share: f64) -> Result<Tensor> {
 
 fn check_weights(weights: &Tensor, logits: &Tensor) -> Result<Tensor> {
     const WHAT: &str = "class weights";
+    let weights = class_last(weights, ClassAxis::Last, WHAT)?;
     let classes = logits.size().last().copied().unwrap_or_default();
     if weights.size() != [classes] {
         let (expected, found) = (format!("[{classes}]"), weights.size());
         return Err(TensorError::Shape { what: WHAT, expected, found }.into());
     }
-    check_same_device(weights, logits, WHAT)?;
+    check_same_device(&weights, logits, WHAT)?;
     let lowest = f64::try_from(weights.f_min()?)?;
     let highest = f64::try_from(weights.f_max()?)?;
     if !(lowest >= 0.0 && highest < f64::INFINITY) {

@@ -21,8 +21,10 @@
 
 mod cross_entropy;
 mod error;
+mod row_losses;
 
 pub use cross_entropy::{CrossEntropy, Target, cross_entropy};
 pub use error::{Error, Result};
+pub use row_losses::RowLosses;
 pub use softlabel_core::{Normalizer, Reduction};
 pub use softlabel_tensor::ClassAxis;

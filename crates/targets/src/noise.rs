@@ -33,6 +33,7 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]
+#[non_exhaustive]
 pub enum LabelNoise {
     /// With this probability a label becomes one of the other classes, each as likely.
     Symmetric {

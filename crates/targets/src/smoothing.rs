@@ -21,6 +21,7 @@ use crate::{Error, Result};
 /// What ε means: spread over all classes, or over all but the label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Convention {
     /// (1 − ε)·onehot + ε/K: every class receives ε/K, the label too.
     Mixture,
@@ -41,7 +42,7 @@ pub enum Convention {
 /// assert!((off_target.uniform_share(10)? - 0.1).abs() < 1e-15);
 /// # Ok::<(), softlabel_targets::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Smoothing {
     epsilon: Epsilon,
@@ -83,17 +84,17 @@ impl Smoothing {
     }
 
     /// ε.
-    pub const fn epsilon(self) -> Epsilon {
+    pub const fn epsilon(&self) -> Epsilon {
         self.epsilon
     }
 
     /// What ε means.
-    pub const fn convention(self) -> Convention {
+    pub const fn convention(&self) -> Convention {
         self.convention
     }
 
     /// Whether targets stay one-hot.
-    pub fn is_none(self) -> bool {
+    pub fn is_none(&self) -> bool {
         self.epsilon == Epsilon::ZERO
     }
 
@@ -105,7 +106,7 @@ impl Smoothing {
     ///
     /// # Errors
     /// [`Error::TooFewClasses`] without classes, or for `OffTarget` with ε > 0 and a single class.
-    pub fn uniform_share(self, classes: usize) -> Result<f64> {
+    pub fn uniform_share(&self, classes: usize) -> Result<f64> {
         let epsilon = self.epsilon.get();
         match self.convention {
             _ if classes == 0 => Err(Error::TooFewClasses { what: "a target", classes }),
@@ -122,7 +123,7 @@ impl Smoothing {
     ///
     /// # Errors
     /// As [`uniform_share`](Self::uniform_share).
-    pub fn weights(self, classes: usize) -> Result<TargetWeights> {
+    pub fn weights(&self, classes: usize) -> Result<TargetWeights> {
         let epsilon = self.epsilon.get();
         // Also where the label's weight does not need it: it checks the class count.
         let other = self.uniform_share(classes)? / classes as f64;

@@ -51,6 +51,13 @@ pub enum Error {
         problem: String,
     },
     /// libtorch refused.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", without_backtrace(.0))]
     Torch(#[from] TchError),
+}
+
+/// What libtorch says, without the C++ stack that it says it with.
+fn without_backtrace(error: &TchError) -> String {
+    let text = error.to_string();
+    let message = text.split("\nException raised from").next().unwrap_or_default();
+    message.trim_end().to_owned()
 }

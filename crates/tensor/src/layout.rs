@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 /// Where the class axis of logits lies. For `[N, K]` both are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ClassAxis {
     /// `[.., K]`: `[N, K]` for classification, `[N, T, K]` for sequences.
     #[default]
@@ -103,7 +104,8 @@ pub fn check_soft_rows(targets: &Tensor, logits: &Tensor) -> Result<()> {
     if rows.numel() == 0 {
         return Ok(());
     }
-    let rows = rows.f_detach()?.f_flatten(0, -2)?.f_to_kind(Kind::Float)?;
+    let classes = rows.size().last().copied().unwrap_or(1);
+    let rows = rows.f_detach()?.f_reshape([-1, classes])?.f_to_kind(Kind::Float)?;
     let first = |bad: &Tensor| -> Result<Option<(i64, usize)>> {
         if i64::try_from(bad.f_any()?)? == 0 {
             return Ok(None);
