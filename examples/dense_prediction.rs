@@ -1,7 +1,6 @@
 //! One loss for three shapes: classification `[N, K]`, sequences `[N, T, K]`, images `[N, K, H, W]`.
 
 use anyhow::Result;
-use softlabel::losses::{Normalizer, Reduction};
 use softlabel::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -12,7 +11,7 @@ fn main() -> Result<()> {
         |shape: &[i64], classes| Tensor::randint(classes, shape, (Kind::Int64, Device::Cpu));
     tch::manual_seed(0);
 
-    let loss = CrossEntropy::new().with_smoothing(smoothing);
+    let loss = CrossEntropy::new().with_smoothing(smoothing.clone());
     let found = loss.forward(&random(&[32, 10]), Target::Hard(&labels(&[32], 10)))?;
     println!("classification [32, 10]      {:.4}", f64::try_from(found)?);
 
@@ -20,13 +19,14 @@ fn main() -> Result<()> {
     let tokens = labels(&[4, 16], 100);
     let _ = tokens.narrow(1, 12, 4).fill_(-100);
     let loss = CrossEntropy::new()
-        .with_smoothing(smoothing)
+        .with_smoothing(smoothing.clone())
         .with_ignore_index(-100)
         .with_reduction(Reduction::Mean(Normalizer::Items(48.0)));
     let found = loss.forward(&random(&[4, 16, 100]), Target::Hard(&tokens))?;
     println!("tokens         [4, 16, 100]  {:.4}", f64::try_from(found)?);
 
-    let loss = CrossEntropy::new().with_smoothing(smoothing).with_class_axis(ClassAxis::Second);
+    let loss =
+        CrossEntropy::new().with_smoothing(smoothing.clone()).with_class_axis(ClassAxis::Second);
     let found = loss.forward(&random(&[2, 5, 8, 8]), Target::Hard(&labels(&[2, 8, 8], 5)))?;
     println!("pixels         [2, 5, 8, 8]  {:.4}", f64::try_from(found)?);
     Ok(())

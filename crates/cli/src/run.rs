@@ -6,8 +6,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use softlabel_results::{Existing, Provenance, RunFolder};
+use anyhow::{Context, Result, anyhow};
+use softlabel_results::{Existing, Provenance, RunFolder, RunState};
 use softlabel_tensor::LIBTORCH_VERSION;
 use softlabel_train::{Experiment, Recipe};
 use tch::Device;
@@ -52,18 +52,25 @@ pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
     let mut progress = Progress::new(experiment.trainings(), epochs, quiet);
     let outcome = experiment.run(&folder, threads(options), &mut |event| progress.observe(event));
     progress.finish();
-    let outcome = outcome?;
     provenance.seconds = started.elapsed().as_secs_f64();
-    provenance.timings = outcome.timings;
-    folder.write_json(&folder.provenance(), &provenance)?;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            provenance.state = RunState::Failed;
+            folder.write_json(&folder.provenance(), &provenance)?;
+            return Err(error.into());
+        }
+    };
+    (provenance.state, provenance.timings) = (RunState::Finished, outcome.timings);
     let html = softlabel_report::html(&outcome.summary, &provenance)?;
     folder.write(&folder.report(), html.as_bytes())?;
+    folder.write_json(&folder.provenance(), &provenance)?;
     print_results(&folder, &outcome.summary, options.json)?;
     let passed = outcome.summary.checks.iter().all(|check| check.passed);
     Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
 }
 
-/// What was typed, flags translated to the keys they stand for; the last one wins.
+/// The keys to set: those that were typed, then those that flags stand for; the last one wins.
 fn overrides(options: &Run) -> Vec<String> {
     let mut overrides = options.overrides.clone();
     if options.quick {
@@ -75,7 +82,12 @@ fn overrides(options: &Run) -> Vec<String> {
 
 fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).with_context(|| format!("reading the recipe {name}"))?;
+    let bytes = fs::read(path).with_context(|| format!("reading the recipe {name}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        anyhow!("{name}:{line}: the recipe is not UTF-8 text")
+    })?;
     Ok(Recipe::parse(&name, &text, overrides)?)
 }
 
@@ -121,8 +133,11 @@ fn provenance(
         libtorch: LIBTORCH_VERSION.to_owned(),
         device: device_name(device),
         threads: threads(options).get(),
+        state: RunState::Running,
+        arguments: std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect(),
         recipe: options.recipe.display().to_string(),
         overrides,
+        data_folder: options.data.as_ref().map(|folder| folder.display().to_string()),
         seeds: experiment.recipe().seeds(),
         dataset_fingerprint: experiment.fingerprint(),
         started_unix_seconds: since_1970.map_or(0, |time| time.as_secs()),

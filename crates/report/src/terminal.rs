@@ -54,6 +54,9 @@ pub fn table(summary: &Summary, style: TableStyle) -> String {
     let best = judged.iter().any(|&metric| words::best(&summary.rows, metric).contains(&true));
     let mark = if best { " * marks the best mean." } else { "" };
     _ = writeln!(text, "{}{mark}", words::spread(summary));
+    for warning in words::degenerate_fits(summary) {
+        _ = writeln!(text, "! {}", printable(&warning));
+    }
     if shortened {
         text.push_str("Confidence, logit gap and temperature need a wider terminal.\n");
     }

@@ -155,6 +155,20 @@ pub(crate) fn bias(metrics: &MetricTable) -> String {
     }
 }
 
+/// Rows whose numbers rest on a fit that the data did not determine, a sentence each.
+pub(crate) fn degenerate_fits(summary: &Summary) -> Vec<String> {
+    let sentence = |row: &Row| {
+        let fits = row.degenerate_fits.iter();
+        let fits: Vec<_> = fits.map(|fit| format!("seed {} ({})", fit.seed, fit.outcome)).collect();
+        format!(
+            "{}: the validation split does not determine the fit for {}.",
+            row.title(),
+            fits.join(", ")
+        )
+    };
+    summary.rows.iter().filter(|row| !row.degenerate_fits.is_empty()).map(sentence).collect()
+}
+
 /// What ± means in this run.
 pub(crate) fn spread(summary: &Summary) -> String {
     match summary.seeds.len() {

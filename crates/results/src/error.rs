@@ -21,10 +21,22 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Another run is going on in the folder.
+    #[error("another run is going on in {}: wait for it, or choose another folder", .path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The run in the folder has no results.
+    #[error("the run in {} did not finish: it is still going on, or was stopped; run its recipe.toml again", .path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file could not be read or written.
     #[error("{action} {}: {source}", .path.display())]
     Io {
-        /// "reading", "writing", "creating" or "removing".
+        /// "reading", "writing", "creating", "locking" or "removing".
         action: &'static str,
         /// The file.
         path: PathBuf,

@@ -1,12 +1,12 @@
 //! The folder itself: where each file lies, and how it is written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Provenance, Result, Summary};
+use crate::{Error, Provenance, Result, RunState, Summary};
 
 /// What to do with a folder that holds something already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,34 +18,63 @@ pub enum Existing {
 }
 
 /// A folder with the files of one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// A folder that was created, not only opened, is held: nobody else can create a run in it meanwhile.
+#[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    /// Locked for as long as the folder is held.
+    _lock: Option<File>,
 }
+
+/// The file whose lock says that a run is going on.
+const LOCK: &str = ".lock";
 
 /// All that a run writes; nothing else is ever removed.
 const FILES: [&str; 5] =
     ["recipe.toml", "run.json", "metrics.jsonl", "summary.json", "report.html"];
 const FOLDERS: [&str; 2] = ["predictions", "calibrators"];
 
+/// How files begin that are not complete yet.
+const TEMPORARY: &str = ".softlabel-";
+
 impl RunFolder {
     /// An existing folder, to read from.
     pub fn open(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), _lock: None }
     }
 
     /// Makes the folder, or takes an empty one.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`], [`Error::NotARun`] or [`Error::Io`]; nothing was removed then.
+    /// [`Error::NotEmpty`], [`Error::NotARun`], [`Error::InUse`] or [`Error::Io`]; nothing was removed then.
     pub fn create(root: impl Into<PathBuf>, existing: Existing) -> Result<Self> {
         let folder = Self::open(root);
+        folder.check_vacant(existing)?;
+        create_folder(&folder.root)?;
+        let folder = folder.hold()?;
+        // Somebody may have been here between the first look and the lock.
         folder.check_vacant(existing)?;
         if existing == Existing::Replace {
             folder.clear()?;
         }
-        create_folder(&folder.root)?;
         Ok(folder)
+    }
+
+    /// Takes the lock.
+    fn hold(self) -> Result<Self> {
+        let path = self.root.join(LOCK);
+        let options = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = options().map_err(|source| Error::Io {
+            action: "creating",
+            path: path.clone(),
+            source,
+        })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _lock: Some(file), ..self }),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: self.root }),
+            Err(TryLockError::Error(source)) => Err(Error::Io { action: "locking", path, source }),
+        }
     }
 
     /// Makes `PARENT/NAME-1`, or with the first number that is free.
@@ -58,7 +87,7 @@ impl RunFolder {
         loop {
             let root = parent.join(format!("{name}-{number}"));
             match fs::create_dir(&root) {
-                Ok(()) => return Ok(Self { root }),
+                Ok(()) => return Self::open(root).hold(),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => return Err(Error::Io { action: "creating", path: root, source }),
             }
@@ -70,21 +99,29 @@ impl RunFolder {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn check_vacant(&self, existing: Existing) -> Result<()> {
-        let mut entries = match fs::read_dir(&self.root) {
-            Ok(entries) => entries,
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries
+                .filter(|entry| entry.as_ref().map_or(true, |entry| entry.file_name() != LOCK)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(source) => {
                 return Err(Error::Io { action: "reading", path: self.root.clone(), source });
             }
         };
-        if entries.next().is_none() {
+        if entries.count() == 0 {
             return Ok(());
         }
         match existing {
             Existing::Refuse => Err(Error::NotEmpty { path: self.root.clone() }),
-            Existing::Replace if self.provenance().is_file() => Ok(()),
+            Existing::Replace if self.is_run() => Ok(()),
             Existing::Replace => Err(Error::NotARun { path: self.root.clone() }),
         }
+    }
+
+    /// Whether `run.json` is one of ours, of whatever version.
+    fn is_run(&self) -> bool {
+        let text = fs::read_to_string(self.provenance()).unwrap_or_default();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        value["schema"].as_str().is_some_and(|schema| schema.starts_with("softlabel.run/"))
     }
 
     /// Removes what a run wrote; `run.json`, by which a run is known, goes last.
@@ -98,6 +135,14 @@ impl RunFolder {
         for name in FOLDERS {
             let path = self.root.join(name);
             let removed = fs::remove_dir_all(&path);
+            ignore_missing(path, removed)?;
+        }
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let left_by_a_kill = entries.map(|entry| entry.path()).filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+        });
+        for path in left_by_a_kill {
+            let removed = fs::remove_file(&path);
             ignore_missing(path, removed)?;
         }
         for name in FILES.iter().filter(|name| **name != "run.json").chain(&["run.json"]) {
@@ -153,9 +198,16 @@ impl RunFolder {
     /// Reads `summary.json`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] or, for a file of another version, [`Error::Schema`].
+    /// [`Error::Io`], [`Error::Malformed`] or, for a file of another version, [`Error::Schema`];
+    /// [`Error::Unfinished`] if there is none because the run did not end.
     pub fn read_summary(&self) -> Result<Summary> {
-        read_versioned(&self.summary(), Summary::SCHEMA)
+        let summary = read_versioned(&self.summary(), Summary::SCHEMA);
+        match (&summary, self.read_provenance()) {
+            (Err(Error::Io { .. }), Ok(Provenance { state: RunState::Running, .. })) => {
+                Err(Error::Unfinished { path: self.root.clone() })
+            }
+            _ => summary,
+        }
     }
 
     /// Reads `run.json`.
@@ -174,9 +226,9 @@ impl RunFolder {
         let parent = path.parent().unwrap_or(&self.root);
         create_folder(parent)?;
         let failed = |source| Error::Io { action: "writing", path: path.to_owned(), source };
-        let mut file = tempfile::NamedTempFile::new_in(parent).map_err(failed)?;
+        let mut file = temporary_file(parent).map_err(failed)?;
         file.write_all(contents).map_err(failed)?;
-        make_readable(file.as_file()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
         file.persist(path).map_err(|error| failed(error.error))?;
         Ok(())
     }
@@ -222,16 +274,15 @@ fn create_folder(path: &Path) -> Result<()> {
     })
 }
 
-/// Temporary files are private; results are not.
-#[cfg(unix)]
-fn make_readable(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_file: &File) -> std::io::Result<()> {
-    Ok(())
+/// Temporary files are private; results are as open as the user's other files.
+fn temporary_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(TEMPORARY).tempfile_in(folder)
 }
 
 /// Reads the schema before the rest, so that a newer file is named as such.

@@ -21,8 +21,8 @@ mod summary;
 
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
-pub use provenance::{Provenance, Timing};
+pub use provenance::{Provenance, RunState, Timing};
 pub use summary::{
-    Calibration, Check, Comparison, DatasetSummary, Difference, Metric, MetricTable, Row,
-    SplitSizes, Statistic, Summary,
+    Calibration, Check, Comparison, DatasetSummary, DegenerateFit, Difference, Metric, MetricTable,
+    Row, SplitSizes, Statistic, Summary,
 };

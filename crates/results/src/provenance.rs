@@ -15,10 +15,16 @@ pub struct Provenance {
     pub device: String,
     /// Threads the run computed with.
     pub threads: usize,
+    /// Whether it ended.
+    pub state: RunState,
+    /// The command line as it was typed.
+    pub arguments: Vec<String>,
     /// Recipe file as it was named.
     pub recipe: String,
-    /// Overrides as they were typed.
+    /// The keys that were set, those that flags stand for included.
     pub overrides: Vec<String>,
+    /// Folder in which data sets were looked for, if one was given.
+    pub data_folder: Option<String>,
     /// Seeds of the repeats.
     pub seeds: Vec<u64>,
     /// Fingerprint of pixels and labels.
@@ -34,6 +40,18 @@ pub struct Provenance {
 impl Provenance {
     /// The schema this version writes and reads.
     pub const SCHEMA: &str = "softlabel.run/1";
+}
+
+/// Whether a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It goes on, or was stopped from outside.
+    Running,
+    /// All its files are there.
+    Finished,
+    /// It ended with an error.
+    Failed,
 }
 
 /// How long one training took.

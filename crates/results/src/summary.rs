@@ -10,6 +10,8 @@ pub struct Summary {
     pub schema: String,
     /// Name of the recipe.
     pub name: String,
+    /// What the recipe says it shows; may be empty.
+    pub description: String,
     /// Seeds of the repeats; the order of [`Statistic::values`].
     pub seeds: Vec<u64>,
     /// What was trained on.
@@ -94,8 +96,19 @@ pub struct Row {
     pub calibration: Calibration,
     /// The numbers.
     pub metrics: MetricTable,
+    /// Seeds for which the data did not determine the calibration map.
+    pub degenerate_fits: Vec<DegenerateFit>,
     /// Reliability diagram of the test predictions of all seeds together.
     pub reliability: ReliabilityDiagram,
+}
+
+/// A fit whose data did not determine the map: all right, all wrong, or all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DegenerateFit {
+    /// The seed.
+    pub seed: u64,
+    /// How the fit ended, as `separable`.
+    pub outcome: String,
 }
 
 impl Row {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use softlabel_results::{Error, Existing, Provenance, RunFolder, Statistic};
+use softlabel_results::{Error, Existing, Provenance, RunFolder, RunState, Statistic};
 
 fn provenance() -> Provenance {
     Provenance {
@@ -13,8 +13,11 @@ fn provenance() -> Provenance {
         libtorch: "2.11.0".to_owned(),
         device: "cpu".to_owned(),
         threads: 2,
+        state: RunState::Running,
+        arguments: vec!["run".to_owned()],
         recipe: "recipe.toml".to_owned(),
         overrides: vec!["seed=1".to_owned()],
+        data_folder: None,
         seeds: vec![1, 2],
         dataset_fingerprint: "ab".to_owned(),
         started_unix_seconds: 1,
@@ -49,6 +52,7 @@ fn replacing_removes_the_run_and_nothing_else() {
     finished_run(place.path());
     fs::write(place.path().join("notes.txt"), "mine").unwrap();
     RunFolder::create(place.path(), Existing::Replace).unwrap();
+    fs::remove_file(place.path().join(".lock")).unwrap();
     let left: Vec<_> =
         fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["notes.txt"]);
@@ -58,9 +62,39 @@ fn replacing_removes_the_run_and_nothing_else() {
 fn what_is_no_run_is_not_replaced() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("recipe.toml"), "mine").unwrap();
-    let error = RunFolder::create(place.path(), Existing::Replace).unwrap_err();
-    assert!(matches!(error, Error::NotARun { .. }), "{error}");
+    for foreign in ["", r#"{"mine": 1}"#, r#"{"schema": "other.run/1"}"#] {
+        fs::write(place.path().join("run.json"), foreign).unwrap();
+        let error = RunFolder::create(place.path(), Existing::Replace).unwrap_err();
+        assert!(matches!(error, Error::NotARun { .. }), "{error}");
+    }
     assert_eq!(fs::read_to_string(place.path().join("recipe.toml")).unwrap(), "mine");
+}
+
+#[test]
+fn a_folder_is_held_by_one_run_at_a_time() {
+    let place = tempfile::tempdir().unwrap();
+    let held = finished_run(place.path());
+    let error = RunFolder::create(place.path(), Existing::Replace).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    assert!(held.report().is_file());
+    drop(held);
+    assert!(RunFolder::create(place.path(), Existing::Replace).is_ok());
+}
+
+#[test]
+fn a_run_that_did_not_end_is_named_as_such() {
+    let place = tempfile::tempdir().unwrap();
+    let error = finished_run(place.path()).read_summary().unwrap_err();
+    assert!(matches!(error, Error::Unfinished { .. }), "{error}");
+}
+
+#[test]
+fn what_a_killed_run_left_half_written_goes_with_it() {
+    let place = tempfile::tempdir().unwrap();
+    finished_run(place.path());
+    fs::write(place.path().join(".softlabel-x1y2"), "half").unwrap();
+    RunFolder::create(place.path(), Existing::Replace).unwrap();
+    assert!(!place.path().join(".softlabel-x1y2").exists());
 }
 
 #[test]
@@ -100,7 +134,7 @@ fn nothing_half_written_stays_beside_a_file() {
     folder.write(&folder.report(), b"again").unwrap();
     assert_eq!(fs::read(folder.report()).unwrap(), b"again");
     let beside = fs::read_dir(place.path()).unwrap().count();
-    assert_eq!(beside, 5, "run.json, metrics.jsonl, report.html, predictions, calibrators");
+    assert_eq!(beside, 6, ".lock, run.json, metrics.jsonl, report.html, predictions, calibrators");
 }
 
 #[test]

@@ -75,7 +75,8 @@ pub use softlabel_tensor as tensor;
 /// ```
 pub mod prelude {
     pub use softlabel_core::{
-        Epsilon, Labels, LogProbabilities, Logits, Probabilities, Temperature,
+        Epsilon, Labels, LogProbabilities, Logits, Normalizer, Probabilities, Reduction,
+        Temperature,
     };
     #[cfg(feature = "tch")]
     pub use softlabel_distill::{Distillation, TeacherLogits};

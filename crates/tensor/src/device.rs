@@ -1,7 +1,9 @@
 //! Which device to compute on, as a person writes it.
 
 use std::str::FromStr;
+use std::sync::OnceLock;
 
+use libloading::Library;
 use tch::{Cuda, Device};
 
 use crate::{Error, Result};
@@ -33,8 +35,11 @@ impl DeviceChoice {
     /// # Errors
     /// [`Error::NoDevice`] if a CUDA device is asked for that libtorch does not see.
     pub fn resolve(self) -> Result<Device> {
-        // libtorch itself prints to stderr when it counts devices without a driver.
-        let count = || if Cuda::is_available() { Cuda::device_count() } else { 0 };
+        let count = || {
+            load_cuda();
+            // libtorch itself prints to stderr when it counts devices without a driver.
+            if Cuda::is_available() { Cuda::device_count() } else { 0 }
+        };
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(if count() > 0 { Device::Cuda(0) } else { Device::Cpu }),
@@ -49,6 +54,23 @@ impl DeviceChoice {
             },
         }
     }
+}
+
+/// Loads the CUDA half of libtorch, once, if it is there.
+///
+/// A program that calls libtorch through its CPU library names no symbol of the CUDA library, so linkers leave it out
+/// and libtorch then sees no device. It registers itself when it is loaded.
+#[allow(unsafe_code)]
+fn load_cuda() {
+    static LOADED: OnceLock<Option<Library>> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        if Cuda::is_available() {
+            return None;
+        }
+        // SAFETY: the library is libtorch's own other half, built to be loaded beside the one that is linked; its
+        // initializers register kernels and nothing else. It is never unloaded.
+        unsafe { Library::new(libloading::library_filename("torch_cuda")) }.ok()
+    });
 }
 
 impl FromStr for DeviceChoice {

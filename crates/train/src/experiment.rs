@@ -12,8 +12,10 @@ use softlabel_core::{Error as ValueError, Logits, Temperature};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
 use softlabel_distill::TeacherLogits;
 use softlabel_metrics::Predictions;
-use softlabel_posthoc::{AnyCalibrator, Calibrator, PlattScaling, TemperatureScaling};
-use softlabel_results::{Calibration, DatasetSummary, RunFolder, SplitSizes, Summary, Timing};
+use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome, PlattScaling, TemperatureScaling};
+use softlabel_results::{
+    Calibration, DatasetSummary, DegenerateFit, RunFolder, SplitSizes, Summary, Timing,
+};
 use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
@@ -61,6 +63,11 @@ impl Experiment {
         for arm in recipe.arms.values() {
             training.network(&arm.model)?;
             arm.loss.smoothing.uniform_share(classes)?;
+        }
+        for model in recipe.models.keys() {
+            if !recipe.arms.values().any(|arm| arm.model == *model) {
+                tracing::warn!(model, "no arm has this model");
+            }
         }
         let sizes = SplitSizes {
             train: samples.train.subset.len(),
@@ -116,16 +123,19 @@ impl Experiment {
             changed_labels.push(seed.changed_labels);
         }
         let rows = rows(&scores)?;
+        // A rate of 0 is no noise.
+        let noise = recipe.data.noise.as_ref().filter(|_| changed_labels.iter().any(|&c| c > 0.0));
         let summary = Summary {
             schema: Summary::SCHEMA.to_owned(),
             name: recipe.name.clone(),
+            description: recipe.description.clone(),
             seeds,
             dataset: DatasetSummary {
                 name: self.data.pool().name().to_owned(),
                 classes: self.data.pool().classes(),
                 samples: self.sizes,
                 fingerprint: self.fingerprint(),
-                label_noise: recipe.data.noise.as_ref().map(ToString::to_string),
+                label_noise: noise.map(ToString::to_string),
                 changed_labels,
             },
             bins: recipe.evaluation.bins,
@@ -146,7 +156,7 @@ impl Experiment {
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Vec<SeedOutcome>> {
         let workers = threads.get().min(seeds.len());
-        tch::set_num_threads(i32::try_from(threads.get() / workers.max(1)).unwrap_or(1));
+        let _threads = LibtorchThreads::set(threads.get() / workers.max(1));
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::new());
         let (sender, events) = mpsc::channel();
@@ -232,6 +242,25 @@ impl Teacher {
     }
 }
 
+/// libtorch's own number of threads, which belongs to the process, for as long as a run needs another.
+struct LibtorchThreads {
+    before: i32,
+}
+
+impl LibtorchThreads {
+    fn set(threads: usize) -> Self {
+        let before = tch::get_num_threads();
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+        Self { before }
+    }
+}
+
+impl Drop for LibtorchThreads {
+    fn drop(&mut self) {
+        tch::set_num_threads(self.before);
+    }
+}
+
 /// The next seed that nobody has begun.
 fn claim<'a>(next: &AtomicUsize, seeds: &'a [u64]) -> Option<(usize, &'a u64)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
@@ -309,7 +338,7 @@ impl SeedRun<'_> {
             let path = self.folder.predictions(arm, *seed, split);
             self.folder.write(&path, &predictions.to_bytes()?)?;
         }
-        self.score(arm, Calibration::None, &test, test.logits(), None)?;
+        self.score(arm, Calibration::None, &test, test.logits(), None, None)?;
         let mut temperature = None;
         for calibration in arm.fits() {
             let calibrator = arm.fit(calibration, &validation)?;
@@ -319,11 +348,11 @@ impl SeedRun<'_> {
             };
             temperature = temperature.or(fitted);
             let fitted = fitted.map(Temperature::get);
-            self.record_fit(arm, calibration, &calibrator, fitted)?;
+            let degenerate = self.record_fit(arm, calibration, &calibrator, fitted)?;
             if arm.arm.calibrate.contains(&calibration) {
                 let calibrated = calibrator.apply(test.logits());
                 let calibrated = calibrated.map_err(|source| arm.calibration_error(source))?;
-                self.score(arm, calibration, &test, &calibrated, fitted)?;
+                self.score(arm, calibration, &test, &calibrated, fitted, degenerate)?;
             }
         }
         Ok(temperature)
@@ -336,28 +365,31 @@ impl SeedRun<'_> {
         test: &SavedPredictions,
         predictions: &impl Predictions,
         temperature: Option<f64>,
+        degenerate: Option<DegenerateFit>,
     ) -> Result<()> {
         let bins = arm.training.recipe.evaluation.bins;
         let score =
-            Score::new(arm.name, calibration, predictions, test.labels(), bins, temperature)?;
+            Score::new(arm.name, calibration, predictions, test.labels(), bins, temperature)?
+                .with_degenerate_fit(degenerate);
         let (arm, seed, metrics) = (arm.name.to_owned(), arm.training.seed, score.metrics.clone());
         self.tell(Event::Score { arm, seed, calibration, metrics });
         self.scores.push(score);
         Ok(())
     }
 
+    /// Saves a fitted map and tells of its fit; returns how it ended, if the data did not determine the map.
     fn record_fit(
         &self,
         arm: &ArmRun<'_>,
         calibration: Calibration,
         calibrator: &AnyCalibrator,
         temperature: Option<f64>,
-    ) -> Result<()> {
+    ) -> Result<Option<DegenerateFit>> {
         let seed = arm.training.seed;
         let json = calibrator.to_json().map_err(|source| arm.calibration_error(source))?;
         let path = self.folder.calibrator(arm.name, seed, calibration.name());
         self.folder.write(&path, json.as_bytes())?;
-        let Some(diagnostics) = calibrator.diagnostics() else { return Ok(()) };
+        let Some(diagnostics) = calibrator.diagnostics() else { return Ok(None) };
         if !diagnostics.outcome.converged() {
             let (arm, outcome) = (arm.name, diagnostics.outcome);
             tracing::warn!(
@@ -378,7 +410,20 @@ impl SeedRun<'_> {
             converged: diagnostics.outcome.converged(),
             temperature,
         });
-        Ok(())
+        let outcome = degenerate(diagnostics.outcome).map(str::to_owned);
+        Ok(outcome.map(|outcome| DegenerateFit { seed, outcome }))
+    }
+}
+
+/// How a fit ended that the data did not determine.
+fn degenerate(outcome: FitOutcome) -> Option<&'static str> {
+    match outcome {
+        FitOutcome::Converged => None,
+        FitOutcome::Separable => Some("every prediction is right"),
+        FitOutcome::WorseThanUniform => Some("no better than chance"),
+        FitOutcome::Flat => Some("all scores are equal"),
+        FitOutcome::OneSided => Some("a class is missing"),
+        _ => Some("the data do not determine it"),
     }
 }
 

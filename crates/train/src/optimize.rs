@@ -24,7 +24,7 @@ pub(crate) struct Optimizer {
     kind: OptimizerKind,
     weight_decay: f64,
     momentum: f64,
-    steps: i32,
+    steps: f64,
     parameters: Vec<Tensor>,
     first: Vec<Tensor>,
     second: Vec<Tensor>,
@@ -38,7 +38,7 @@ impl Optimizer {
             kind: training.optimizer,
             weight_decay: training.weight_decay,
             momentum: training.momentum,
-            steps: 0,
+            steps: 0.0,
             first: zeros()?,
             second,
             parameters,
@@ -49,7 +49,7 @@ impl Optimizer {
     pub(crate) fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
         let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
         let _guard = tch::no_grad_guard();
-        self.steps += 1;
+        self.steps += 1.0;
         for (index, gradient) in gradients.into_iter().enumerate() {
             self.update(index, gradient, learning_rate)?;
         }
@@ -74,7 +74,7 @@ impl Optimizer {
         let second = &mut self.second[index];
         let _ = first.f_lerp_(&gradient, 1.0 - BETA.0)?;
         let _ = second.f_lerp_(&gradient.f_square()?, 1.0 - BETA.1)?;
-        let correction = |beta: f64| 1.0 - beta.powi(self.steps);
+        let correction = |beta: f64| 1.0 - beta.powf(self.steps);
         let scale = correction(BETA.1).sqrt().recip();
         let denominator = second.f_sqrt()?.f_mul_scalar(scale)?.f_add_scalar(EPSILON)?;
         let step = first.f_div(&denominator)?.f_mul_scalar(learning_rate / correction(BETA.0))?;

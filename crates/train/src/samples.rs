@@ -41,23 +41,17 @@ impl Samples {
             None => train.labels().clone(),
             Some(noise) => noise.corrupt(train.labels(), seed::derive(seed, seed::NOISE))?,
         };
-        let pixels = train.pixels_f32();
-        let (mean, deviation) = moments(&pixels);
-        let part = |subset: Subset, pixels: &[f32]| -> Result<Part> {
+        let (mean, deviation) = moments(&train.pixels_f32());
+        let part = |subset: Subset| -> Result<Part> {
+            let mut pixels = subset.pixels_f32();
+            standardize(&mut pixels, mean, deviation);
             let shape = subset.dataset().shape();
             let shape = [subset.len(), shape.channels, shape.height, shape.width];
             let shape = shape.map(|size| size as i64);
-            let images = Tensor::f_from_slice(pixels)?.f_view(shape.as_slice())?;
-            let images = images.f_sub_scalar(mean)?.f_div_scalar(deviation)?;
+            let images = Tensor::f_from_slice(&pixels)?.f_view(shape.as_slice())?;
             Ok(Part { subset, images: images.f_to_device(device)? })
         };
-        let (validation_pixels, test_pixels) = (validation.pixels_f32(), test.pixels_f32());
-        Ok(Self {
-            train: part(train, &pixels)?,
-            validation: part(validation, &validation_pixels)?,
-            test: part(test, &test_pixels)?,
-            observed,
-        })
+        Ok(Self { train: part(train)?, validation: part(validation)?, test: part(test)?, observed })
     }
 
     /// Share of the training labels that the noise changed.
@@ -65,6 +59,14 @@ impl Samples {
         let truth = self.train.subset.labels();
         let changed = truth.iter().zip(self.observed.iter()).filter(|(a, b)| a != b).count();
         changed as f64 / truth.len() as f64
+    }
+}
+
+/// In place: pixels are the largest thing there is.
+#[allow(clippy::cast_possible_truncation)] // Images are single precision.
+fn standardize(pixels: &mut [f32], mean: f64, deviation: f64) {
+    for pixel in pixels {
+        *pixel = ((f64::from(*pixel) - mean) / deviation) as f32;
     }
 }
 

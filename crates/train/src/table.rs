@@ -2,7 +2,9 @@
 
 use softlabel_core::Labels;
 use softlabel_metrics::{Accumulator, Evaluation, Predictions};
-use softlabel_results::{Calibration, Check, Comparison, Metric, MetricTable, Row, Statistic};
+use softlabel_results::{
+    Calibration, Check, Comparison, DegenerateFit, Metric, MetricTable, Row, Statistic,
+};
 
 use crate::recipe::{Demand, Recipe};
 use crate::{Error, Result};
@@ -13,6 +15,7 @@ pub(crate) struct Score {
     pub(crate) arm: String,
     pub(crate) calibration: Calibration,
     pub(crate) metrics: Vec<(Metric, f64)>,
+    degenerate_fit: Option<DegenerateFit>,
     evaluation: Evaluation,
 }
 
@@ -39,7 +42,14 @@ impl Score {
             Metric::Temperature => temperature,
         };
         let metrics = Metric::ALL.into_iter().filter_map(|metric| Some((metric, value(metric)?)));
-        Ok(Self { arm: arm.to_owned(), calibration, metrics: metrics.collect(), evaluation })
+        let (arm, metrics) = (arm.to_owned(), metrics.collect());
+        Ok(Self { arm, calibration, metrics, degenerate_fit: None, evaluation })
+    }
+
+    /// The same, under a map that the data did not determine.
+    pub(crate) fn with_degenerate_fit(mut self, fit: Option<DegenerateFit>) -> Self {
+        self.degenerate_fit = fit;
+        self
     }
 }
 
@@ -75,6 +85,7 @@ fn row(scores: &[&Score]) -> Result<Row> {
             mean_logit_gap: of(Metric::MeanLogitGap),
             temperature: Some(of(Metric::Temperature)).filter(|t| !t.values.is_empty()),
         },
+        degenerate_fits: scores.iter().filter_map(|score| score.degenerate_fit.clone()).collect(),
         reliability: pooled.diagram,
     })
 }

@@ -32,7 +32,7 @@ struct Objective {
 
 impl Objective {
     fn new(arm: &Arm, teacher: Option<TeacherLogits>) -> Result<Self> {
-        let hard = CrossEntropy::new().with_smoothing(arm.loss.smoothing);
+        let hard = CrossEntropy::new().with_smoothing(arm.loss.smoothing.clone());
         let soft = match (&arm.distill, teacher) {
             (Some(distill), Some(teacher)) => Some((distillation(distill)?, teacher)),
             _ => None,

@@ -47,9 +47,9 @@ fn demo_arguments(arguments: &[OsString]) -> Vec<OsString> {
     let mut all = Vec::new();
     if out_folder(arguments).is_none() {
         all.extend(["--out", DEMO_OUT].map(OsString::from));
-    }
-    if !arguments.iter().any(|argument| argument == "--overwrite") {
-        all.push("--overwrite".into());
+        if !arguments.iter().any(|argument| argument == "--overwrite") {
+            all.push("--overwrite".into());
+        }
     }
     all.extend_from_slice(arguments);
     all
@@ -109,7 +109,8 @@ mod tests {
         };
         check("", "--out runs/demo --overwrite");
         check("--quick", "--out runs/demo --overwrite --quick");
-        check("--out here", "--overwrite --out here");
+        check("--overwrite", "--out runs/demo --overwrite");
+        check("--out here", "--out here");
         check("--out=here --overwrite", "--out=here --overwrite");
     }
 

@@ -68,7 +68,7 @@ enum Command {
     Test(Selection),
     /// Set up, then run the benchmarks
     #[command(after_help = "Examples:\n  cargo xtask bench\n  \
-        cargo xtask bench -- --bench losses\n\nArguments after -- go to `cargo bench`.")]
+        cargo xtask bench -- --bench cross_entropy\n\nArguments after -- go to `cargo bench`.")]
     Bench {
         /// Arguments for `cargo bench`
         #[arg(last = true, value_name = "ARGUMENTS")]

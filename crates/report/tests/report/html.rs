@@ -1,7 +1,7 @@
 //! The HTML file: well formed, on its own, safe, and complete.
 
-use softlabel_report::html;
-use softlabel_results::{Metric, Summary};
+use softlabel_report::{TableStyle, html, table};
+use softlabel_results::{DegenerateFit, Metric, Summary};
 
 use crate::sample;
 
@@ -184,4 +184,21 @@ fn a_single_seed_has_no_spread() {
         html.split('±').next().map(|text| &text[text.len() - 80..])
     );
     assert!(html.contains("A single seed"));
+}
+
+#[test]
+fn a_fit_that_the_data_do_not_determine_is_named() {
+    let mut summary = sample::summary();
+    let fit = DegenerateFit { seed: 3, outcome: "every prediction is right".into() };
+    summary.rows[1].degenerate_fits.push(fit);
+    let expected = "hard + temperature: the validation split does not determine the fit for seed 3 \
+                    (every prediction is right).";
+    assert!(report(&summary).contains(expected));
+    assert!(table(&summary, TableStyle::default()).contains(expected));
+    assert!(!table(&sample::summary(), TableStyle::default()).contains("does not determine"));
+}
+
+#[test]
+fn the_description_of_the_recipe_is_shown() {
+    assert!(report(&sample::summary()).contains("Does smoothing help where labels are wrong?"));
 }

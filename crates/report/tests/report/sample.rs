@@ -2,7 +2,7 @@
 
 use softlabel_metrics::{ReliabilityBin, ReliabilityDiagram};
 use softlabel_results::{
-    Calibration, Check, Comparison, DatasetSummary, Metric, MetricTable, Provenance, Row,
+    Calibration, Check, Comparison, DatasetSummary, Metric, MetricTable, Provenance, Row, RunState,
     SplitSizes, Statistic, Summary, Timing,
 };
 
@@ -70,6 +70,7 @@ pub(crate) fn summary() -> Summary {
     Summary {
         schema: Summary::SCHEMA.into(),
         name: "digits with noisy labels".into(),
+        description: "Does smoothing help where labels are wrong?".into(),
         seeds: SEEDS.into(),
         dataset: DatasetSummary {
             name: "digits".into(),
@@ -104,6 +105,9 @@ pub(crate) fn provenance() -> Provenance {
         libtorch: "2.11.0".into(),
         device: "cpu".into(),
         threads: 2,
+        state: RunState::Finished,
+        arguments: vec!["run".into(), "recipes/digits.toml".into()],
+        data_folder: None,
         recipe: "recipes/digits.toml".into(),
         overrides: vec!["noise.rate=0.2".into(), "seeds=[1, 2, 3, 4, 5]".into()],
         seeds: SEEDS.into(),
@@ -169,6 +173,7 @@ fn row(arm: &str, calibration: Calibration, means: &Means) -> Row {
             mean_logit_gap: over_seeds(means.gap, 0.17),
             temperature: means.temperature.map(|mean| over_seeds(mean, 0.052)),
         },
+        degenerate_fits: Vec::new(),
         reliability: reliability(means.accuracy, means.confidence),
     }
 }

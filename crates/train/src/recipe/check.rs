@@ -92,9 +92,9 @@ impl Recipe {
         )?;
         self.training.check()?;
         require(
-            (1..=10_000).contains(&self.evaluation.bins),
+            (1..=1000).contains(&self.evaluation.bins),
             &["evaluation", "bins"],
-            format!("must be in 1..=10000, found {}", self.evaluation.bins),
+            format!("must be in 1..=1000, found {}", self.evaluation.bins),
         )?;
         require(!self.models.is_empty(), &["models"], "expected at least one model")?;
         for (name, model) in &self.models {
@@ -137,13 +137,26 @@ impl Recipe {
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
             let (soft, hard) = (distill.soft_weight, distill.hard_weight);
+            let temperature = distill.temperature.get();
+            require(
+                (0.01..=1000.0).contains(&temperature),
+                &at(&["distill", "temperature"]),
+                format!("must be in [0.01, 1000], found {temperature}"),
+            )?;
+            for (weight, key) in [(soft, "soft_weight"), (hard, "hard_weight")] {
+                require(
+                    (0.0..=1e6).contains(&weight),
+                    &[&["arms", name, "distill"], &[key][..]].concat(),
+                    format!("must be in [0, 1000000], found {weight}"),
+                )?;
+            }
+            require(
+                hard > 0.0 || arm.loss.smoothing.is_none(),
+                &at(&["loss", "smoothing"]),
+                "does nothing: distill.hard_weight is 0, so the labels do not count",
+            )?;
             if let Err(error) = Distillation::new(distill.temperature, soft, hard) {
-                let key: &[&str] = if soft.is_finite() && soft >= 0.0 && hard != 0.0 {
-                    &["distill", "hard_weight"]
-                } else {
-                    &["distill", "soft_weight"]
-                };
-                return broken(&[&["arms", name], key].concat(), error.to_string());
+                return broken(&at(&["distill", "soft_weight"]), error.to_string());
             }
         }
         require(
@@ -164,8 +177,7 @@ impl Recipe {
             format!("arm `{}` is not calibrated by {}", demand.arm, demand.calibration.name()),
         )?;
         require(
-            demand.metric != Metric::Temperature
-                || demand.calibration == Calibration::Temperature,
+            demand.metric != Metric::Temperature || demand.calibration == Calibration::Temperature,
             &at("metric"),
             "only a row with `calibration = \"temperature\"` has a temperature",
         )?;
@@ -181,7 +193,8 @@ impl Recipe {
             &["checks", index],
             "expected `at_least`, `at_most` or both",
         )?;
-        let (least, most) = (demand.at_least.unwrap_or(f64::MIN), demand.at_most.unwrap_or(f64::MAX));
+        let (least, most) =
+            (demand.at_least.unwrap_or(f64::MIN), demand.at_most.unwrap_or(f64::MAX));
         require(
             least <= most,
             &at("at_least"),

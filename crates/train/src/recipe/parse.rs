@@ -50,7 +50,8 @@ impl Recipe {
 /// the nearest name of one that it has.
 fn stranger(table: &Table, typed: &str) -> Option<(String, Option<String>)> {
     let path = path(typed)?;
-    let [kind @ ("arms" | "models"), name, _, ..] = &*path.iter().map(String::as_str).collect::<Vec<_>>()
+    let [kind @ ("arms" | "models"), name, _, ..] =
+        &*path.iter().map(String::as_str).collect::<Vec<_>>()
     else {
         return None;
     };
