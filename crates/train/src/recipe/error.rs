@@ -8,7 +8,7 @@ use std::ops::Range;
 pub struct RecipeError {
     /// The file, or the override as it was typed.
     origin: String,
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     message: String,
     nearest: Option<String>,
 }
@@ -42,13 +42,13 @@ impl RecipeError {
         let left_on_line = line_text.chars().count().saturating_sub(column - 1);
         let width = text.get(start..span.end).map_or(1, |part| part.chars().count());
         let (text, indent) = excerpt(line_text, column - 1);
-        self.place = Some(Place {
+        self.place = Some(Box::new(Place {
             line: before.matches('\n').count() + 1,
             column,
             width: width.min(left_on_line).min(text.chars().count().saturating_sub(indent)).max(1),
             text,
             indent,
-        });
+        }));
         self
     }
 
@@ -67,6 +67,11 @@ impl RecipeError {
     pub(super) fn with_nearest(mut self, nearest: Option<String>) -> Self {
         self.nearest = nearest;
         self
+    }
+
+    /// Whether a key is missing that must be there.
+    pub(super) fn is_missing_key(&self) -> bool {
+        self.message.starts_with("missing field")
     }
 
     /// The same problem, found in something else: an override instead of the file.
@@ -96,7 +101,7 @@ impl fmt::Display for RecipeError {
     /// `file:line:column: message`, the line with a mark under what is meant, and what was probably meant.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, place, message, nearest } = self;
-        match place {
+        match place.as_deref() {
             None => write!(formatter, "{origin}: {message}")?,
             Some(Place { line, column, text, indent, width }) => {
                 let number = line.to_string();

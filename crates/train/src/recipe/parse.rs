@@ -30,20 +30,30 @@ impl Recipe {
             Ok::<_, RecipeError>(table.to_string())
         };
         parse_checked(file, &text_with(overrides)?).map_err(|error| {
-            // Two overrides may need each other, so the one is blamed without which this would not happen.
-            let needs = |index: &usize| {
-                let others = [&overrides[..*index], &overrides[index + 1..]].concat();
-                let without = text_with(&others).and_then(|text| parse_checked(file, &text));
-                without.map_or_else(|other| !other.is_same_problem(&error), |_| true)
-            };
-            let blamed = (0..overrides.len()).find(needs).unwrap_or(overrides.len() - 1);
-            match stranger(&table, &overrides[blamed]) {
+            let with = |others: &[String]| parse_checked(file, &text_with(others)?);
+            let typed = blamed(overrides, &error, with);
+            match stranger(&table, typed).filter(|_| error.is_missing_key()) {
                 Some((name, nearest)) => error.with_context(&name).with_nearest(nearest),
                 None => error,
             }
-            .moved_to(&origin(&overrides[blamed]))
+            .moved_to(&origin(typed))
         })
     }
+}
+
+/// The override that is to blame for an error of all of them. Two may need each other, so it is the one without which
+/// all would be well, or at least something else be wrong.
+fn blamed<'a>(
+    overrides: &'a [String],
+    error: &RecipeError,
+    with: impl Fn(&[String]) -> Result<Recipe, RecipeError>,
+) -> &'a str {
+    let without = |index| with(&[&overrides[..index], &overrides[index + 1..]].concat()).err();
+    let others: Vec<Option<RecipeError>> = (0..overrides.len()).map(without).collect();
+    let is_other = |other: &RecipeError| !other.is_same_problem(error);
+    let cured = others.iter().position(Option::is_none);
+    let changed = || others.iter().position(|other| other.as_ref().is_some_and(is_other));
+    &overrides[cured.or_else(changed).unwrap_or(overrides.len() - 1)]
 }
 
 /// What an override adds rather than changes, where it reaches into an arm or model that the file does not have, and
