@@ -85,7 +85,7 @@ fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
     let bytes = fs::read(path).with_context(|| format!("reading the recipe {name}"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let line = valid.split(|&byte| byte == b'\n').count();
         anyhow!("{name}:{line}: the recipe is not UTF-8 text")
     })?;
     Ok(Recipe::parse(&name, &text, overrides)?)

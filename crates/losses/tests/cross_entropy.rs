@@ -50,7 +50,7 @@ fn check_against_libtorch(
         Target::Hard(target) | Target::Soft(target) => {
             logits.cross_entropy_loss(target, weights.as_ref(), reduction, ignore_index, epsilon)
         }
-        other => panic!("no peer for {other:?}"),
+        other => unreachable!("no peer for {other:?}"),
     };
     let (expected, expected_gradient) = backward(logits, theirs);
     let (found, gradient) = backward(logits, |logits| ours.forward(logits, target).unwrap());
