@@ -48,7 +48,12 @@ impl SplitFractions {
     /// # Errors
     /// [`Error::Values`] if a fraction is not in [0, 1], or their sum not below 1.
     pub fn new(validation: f64, test: f64) -> Result<Self> {
-        let fractions = Self { validation: Fraction::new(validation)?, test: Fraction::new(test)? };
+        let share = |name, found| {
+            let wrong = ValueError::OutOfRange { name, expected: "in [0, 1]", found };
+            Fraction::new(found).map_err(|_| wrong)
+        };
+        let validation_share = share("the validation share", validation)?;
+        let fractions = Self { validation: validation_share, test: share("the test share", test)? };
         let found = validation + test;
         if found < 1.0 {
             return Ok(fractions);

@@ -27,9 +27,6 @@ pub struct RunFolder {
     _lock: Option<File>,
 }
 
-/// The file whose lock says that a run is going on.
-const LOCK: &str = ".lock";
-
 /// All that a run writes; nothing else is ever removed.
 const FILES: [&str; 5] =
     ["recipe.toml", "run.json", "metrics.jsonl", "summary.json", "report.html"];
@@ -61,19 +58,14 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes the lock.
+    /// Locks the folder itself; the lock ends with the process, however it ends.
     fn hold(self) -> Result<Self> {
-        let path = self.root.join(LOCK);
-        let options = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = options().map_err(|source| Error::Io {
-            action: "creating",
-            path: path.clone(),
-            source,
-        })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _lock: Some(file), ..self }),
+        let failed = |source| Error::Io { action: "locking", path: self.root.clone(), source };
+        let folder = File::open(&self.root).map_err(failed)?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Self { _lock: Some(folder), ..self }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse { path: self.root }),
-            Err(TryLockError::Error(source)) => Err(Error::Io { action: "locking", path, source }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
 
@@ -100,8 +92,7 @@ impl RunFolder {
     /// As [`create`](Self::create).
     pub fn check_vacant(&self, existing: Existing) -> Result<()> {
         let entries = match fs::read_dir(&self.root) {
-            Ok(entries) => entries
-                .filter(|entry| entry.as_ref().map_or(true, |entry| entry.file_name() != LOCK)),
+            Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(source) => {
                 return Err(Error::Io { action: "reading", path: self.root.clone(), source });

@@ -69,13 +69,12 @@ impl Place {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Names of all that lies in a folder but the lock of a run, or none if there is no such folder.
+    /// Names of all that lies in a folder, or none if there is no such folder.
     fn names(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
         let mut names: Vec<String> =
             entries.map(|entry| name(entry).into_string().unwrap()).collect();
-        names.retain(|name| name != ".lock");
         names.sort();
         names
     }

@@ -141,13 +141,13 @@ impl Recipe {
             require(
                 (0.01..=1000.0).contains(&temperature),
                 &at(&["distill", "temperature"]),
-                format!("must be in [0.01, 1000], found {temperature}"),
+                format!("must be in [0.01, 1000], found {temperature:?}"),
             )?;
             for (weight, key) in [(soft, "soft_weight"), (hard, "hard_weight")] {
                 require(
                     (0.0..=1e6).contains(&weight),
                     &[&["arms", name, "distill"], &[key][..]].concat(),
-                    format!("must be in [0, 1000000], found {weight}"),
+                    format!("must be in [0, 1000000], found {weight:?}"),
                 )?;
             }
             require(
@@ -219,17 +219,17 @@ impl Training {
         require(
             positive(self.learning_rate),
             &["training", "learning_rate"],
-            format!("must be positive and finite, found {}", self.learning_rate),
+            format!("must be positive and finite, found {:?}", self.learning_rate),
         )?;
         require(
             self.weight_decay == 0.0 || positive(self.weight_decay),
             &["training", "weight_decay"],
-            format!("must be finite and not negative, found {}", self.weight_decay),
+            format!("must be finite and not negative, found {:?}", self.weight_decay),
         )?;
         require(
             (0.0..1.0).contains(&self.momentum),
             &["training", "momentum"],
-            format!("must be in [0, 1), found {}", self.momentum),
+            format!("must be in [0, 1), found {:?}", self.momentum),
         )
     }
 }
