@@ -11,6 +11,7 @@
 //! | ln p_y | d_y − ln(1 + r) |
 //! | Σ p² | (1 + Σ_{k≠k*} e^{2d_k}) / (1 + r)² |
 //! | entropy −Σ p ln p | ln(1 + r) − Σ d_k e^{d_k} / (1 + r) |
+//! | margin p_{k*} − max_{k≠k*} p_k | (1 − e^{d}) / (1 + r), d the largest d_k of k ≠ k* |
 //! | gap | z_y − max_{k≠y} z_k |
 //!
 //! Log-probabilities and probabilities are used as they are, not renormalized: their statistics are
@@ -18,11 +19,10 @@
 //! The gap of all three is a difference of logarithms, so it is the same number for logits, their
 //! log-softmax and (up to rounding) their softmax.
 //!
-//! Numerical notes: computed in `f64`; nothing overflows; ln p_y keeps its digits near 0.
+//! Numerical notes: computed in `f64`; nothing overflows; ln p_y and the margin keep their digits
+//! near 0.
 //! −∞ (or p = 0) is a class that cannot be and adds nothing to any sum; NaN makes the statistics
 //! NaN.
-
-use crate::softmax::first_maximum;
 
 /// What metrics need of one row of predictions and its label.
 ///
@@ -32,7 +32,7 @@ use crate::softmax::first_maximum;
 /// let row = RowStatistics::from_probabilities(&[0.25f64, 0.5, 0.25], 0).unwrap();
 /// assert_eq!((row.top_class, row.confidence), (1, 0.5));
 /// assert!(!row.is_correct());
-/// assert_eq!(row.label_probability, 0.25);
+/// assert_eq!((row.label_probability, row.margin), (0.25, 0.25));
 /// assert_eq!(row.sum_of_squares, 0.375);
 /// assert!((row.entropy - 1.5 * 2.0f64.ln()).abs() < 1e-15);
 /// assert!((row.label_gap + 2.0f64.ln()).abs() < 1e-15);
@@ -54,6 +54,10 @@ pub struct RowStatistics {
     pub sum_of_squares: f64,
     /// −Σ_k p_k ln p_k, in nats.
     pub entropy: f64,
+    /// By how much the largest probability leads: p_{k*} − max_{k≠k*} p_k, in \[0, 1\]; 0 of a tie.
+    ///
+    /// An absent second class has the probability 0.
+    pub margin: f64,
     /// By how much the label leads: z_y − max_{k≠y} z_k, negative if another class leads.
     ///
     /// −∞ if the label cannot be; +∞ if no other class can be, which is also the case where there
@@ -75,7 +79,7 @@ impl RowStatistics {
     /// ```
     pub fn from_logits<T: Copy + Into<f64>>(row: &[T], label: usize) -> Option<Self> {
         let label_logit: f64 = (*row.get(label)?).into();
-        let (top_class, highest) = first_maximum(row)?;
+        let Leaders { top_class, highest, second } = Leaders::of(row)?;
         let (mut rest, mut squares, mut weighted) = (0.0, 0.0, 0.0);
         for (class, &logit) in row.iter().enumerate() {
             let difference = logit.into() - highest;
@@ -97,7 +101,8 @@ impl RowStatistics {
             label_log_probability: label_difference - log_total,
             sum_of_squares: (1.0 + squares) / (total * total),
             entropy: log_total - weighted / total,
-            label_gap: label_logit - highest_other(row, label),
+            margin: (second - highest).exp_m1().abs() / total,
+            label_gap: label_logit - if label == top_class { second } else { highest },
         })
     }
 
@@ -113,7 +118,7 @@ impl RowStatistics {
     /// ```
     pub fn from_log_probabilities<T: Copy + Into<f64>>(row: &[T], label: usize) -> Option<Self> {
         let label_log_probability: f64 = (*row.get(label)?).into();
-        let (top_class, highest) = first_maximum(row)?;
+        let Leaders { top_class, highest, second } = Leaders::of(row)?;
         let (mut squares, mut entropy) = (0.0, 0.0);
         for &logarithm in row {
             let logarithm: f64 = logarithm.into();
@@ -131,7 +136,8 @@ impl RowStatistics {
             label_log_probability,
             sum_of_squares: squares,
             entropy,
-            label_gap: label_log_probability - highest_other(row, label),
+            margin: (second - highest).exp_m1().abs() * highest.exp(),
+            label_gap: label_log_probability - if label == top_class { second } else { highest },
         })
     }
 
@@ -147,7 +153,10 @@ impl RowStatistics {
     /// ```
     pub fn from_probabilities<T: Copy + Into<f64>>(row: &[T], label: usize) -> Option<Self> {
         let label_probability: f64 = (*row.get(label)?).into();
-        let (top_class, confidence) = first_maximum(row).filter(|&(_, highest)| highest > 0.0)?;
+        let leaders = Leaders::of(row).filter(|leaders| leaders.highest > 0.0)?;
+        let Leaders { top_class, highest: confidence, second } = leaders;
+        // Of one class the second is −∞.
+        let second = second.max(0.0);
         let (mut squares, mut entropy) = (0.0, 0.0);
         for &probability in row {
             let probability: f64 = probability.into();
@@ -164,7 +173,9 @@ impl RowStatistics {
             label_log_probability: label_probability.ln(),
             sum_of_squares: squares,
             entropy,
-            label_gap: label_probability.ln() - highest_other(row, label).max(0.0).ln(),
+            margin: confidence - second,
+            label_gap: label_probability.ln()
+                - if label == top_class { second } else { confidence }.ln(),
         })
     }
 
@@ -174,11 +185,30 @@ impl RowStatistics {
     }
 }
 
-/// max_{k≠y} of a row; −∞, the largest of nothing, if there is no other class.
-fn highest_other<T: Copy + Into<f64>>(row: &[T], label: usize) -> f64 {
-    let (before, after) = row.split_at(label);
-    let others = before.iter().chain(after.iter().skip(1));
-    others.fold(f64::NEG_INFINITY, |highest, &value| highest.max(value.into()))
+/// The two largest values of a row.
+struct Leaders {
+    /// The first class with the largest value.
+    top_class: usize,
+    highest: f64,
+    /// The largest value of the other classes; −∞, the largest of nothing, if there are none.
+    second: f64,
+}
+
+impl Leaders {
+    /// `None` if no value is above −∞.
+    fn of<T: Copy + Into<f64>>(row: &[T]) -> Option<Self> {
+        let mut top_class = None;
+        let (mut highest, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for (class, &value) in row.iter().enumerate() {
+            let value: f64 = value.into();
+            if value > highest {
+                (top_class, second, highest) = (Some(class), highest, value);
+            } else if value > second {
+                second = value;
+            }
+        }
+        Some(Self { top_class: top_class?, highest, second })
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +232,7 @@ mod tests {
             ("label log-probability", a.label_log_probability, b.label_log_probability),
             ("sum of squares", a.sum_of_squares, b.sum_of_squares),
             ("entropy", a.entropy, b.entropy),
+            ("margin", a.margin, b.margin),
             ("gap", a.label_gap, b.label_gap),
         ] {
             assert!(x == y || (x - y).abs() < tolerance, "{what}: {x} and {y}");
@@ -212,6 +243,7 @@ mod tests {
     fn ties_go_to_the_first_class() {
         let row = RowStatistics::from_logits(&[1.0f32, 3.0, 3.0], 2).unwrap();
         assert_eq!((row.top_class, row.label_gap, row.is_correct()), (1, 0.0, false));
+        assert_eq!(row.margin, 0.0);
     }
 
     #[test]
@@ -222,7 +254,7 @@ mod tests {
             RowStatistics::from_probabilities(&[1.0f64], 0),
         ] {
             let row = row.unwrap();
-            assert_eq!(row.label_gap, f64::INFINITY);
+            assert_eq!((row.label_gap, row.margin), (f64::INFINITY, 1.0));
             assert_eq!((row.confidence, row.label_log_probability, row.entropy), (1.0, 0.0, 0.0));
         }
     }
@@ -257,6 +289,17 @@ mod tests {
         let row = RowStatistics::from_logits(&[80.0f32, 0.0], 0).unwrap();
         assert!((row.label_log_probability / -(-80.0f64).exp() - 1.0).abs() < 1e-15);
         assert_eq!(row.confidence, 1.0);
+    }
+
+    #[test]
+    fn a_narrow_margin_keeps_its_digits() {
+        let narrow = 2.0f64.powi(-60);
+        for row in [
+            RowStatistics::from_logits(&[0.0, narrow], 0),
+            RowStatistics::from_logits(&[narrow, 0.0], 0),
+        ] {
+            assert!((row.unwrap().margin / (0.5 * narrow) - 1.0).abs() < 1e-15);
+        }
     }
 
     proptest! {
@@ -294,6 +337,9 @@ mod tests {
             prop_assert!((statistics.sum_of_squares - squares).abs() < 1e-14);
             let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
             prop_assert!((statistics.entropy - entropy).abs() < 1e-12);
+            let mut sorted = p.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            prop_assert!((statistics.margin - (sorted[0] - sorted[1])).abs() < 1e-14);
             let rivals = wide.iter().enumerate().filter(|&(k, _)| k != label).map(|(_, &z)| z);
             let rival = rivals.fold(f64::NEG_INFINITY, f64::max);
             prop_assert_eq!(statistics.label_gap, wide[label] - rival);
