@@ -92,4 +92,5 @@ pub(crate) fn value_over<A: Accumulator>(
     updated(accumulator, predictions, labels)?.compute().ok_or(EMPTY)
 }
 
-const EMPTY: Error = Error::Empty { what: "the set of predictions" };
+/// There are no rows.
+pub(crate) const EMPTY: Error = Error::Empty { what: "the set of predictions" };

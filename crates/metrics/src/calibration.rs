@@ -8,11 +8,17 @@
 //! - expected calibration error: ECE = Σ_m |S_m − A_m| / n
 //! - root mean square calibration error: RMSCE = √(Σ_m N_m/n · ((S_m − A_m)/N_m)²)
 //! - maximum calibration error: MCE = max_{m: N_m>0} |S_m − A_m| / N_m
+//! - unweighted mean over the B bins that hold rows: 1/B Σ_{m: N_m>0} |S_m − A_m| / N_m, which some
+//!   libraries call average calibration error (ACE)
+//! - debiased square: Σ_m N_m/n · (((S_m − A_m)/N_m)² − ā_m(1 − ā_m)/(N_m − 1)) over the bins with
+//!   N_m ≥ 2, where ā_m = A_m/N_m
 //!
-//! All are in \[0, 1\], and ECE ≤ RMSCE ≤ MCE.
+//! All but the last are in \[0, 1\], and ECE ≤ RMSCE ≤ MCE.
 //! They judge the top class only, depend on M, and are biased upwards on few rows: a calibrated
 //! classifier does not get 0.
 //! A bin with one row can decide the maximum; [`CalibrationNorm::Maximum`] can leave such bins out.
+//! The debiased square takes away what chance alone adds to RMSCE²: a calibrated classifier gets 0
+//! on average, so it gets a negative number as often as a positive one.
 //!
 //! Numerical notes: edges are computed once in `f64` and compared exactly; confidences are summed
 //! with compensation and counts are integers, so nothing drifts.
@@ -20,14 +26,18 @@
 //! Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities
 //! Using Bayesian Binning" (2015), for ECE and MCE; C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger,
 //! "On Calibration of Modern Neural Networks" (2017), for the bins; D. Hendrycks, M. Mazeika, T.
-//! Dietterich, "Deep Anomaly Detection with Outlier Exposure" (2019), for RMSCE.
+//! Dietterich, "Deep Anomaly Detection with Outlier Exposure" (2019), for RMSCE; J. Bröcker,
+//! "Estimating Reliability and Resolution of Probability Forecasts through Decomposition of the
+//! Empirical Score" (2012), and A. Kumar, P. Liang, T. Ma, "Verified Uncertainty Calibration"
+//! (2019), for the debiased square.
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error, Labels, Result};
-use softlabel_kernels::{CompensatedSum, EqualWidthBins, RowStatistics};
+use softlabel_kernels::{EqualWidthBins, RowStatistics};
 
-use crate::accumulator::value_over;
-use crate::{Accumulator, Predictions, ReliabilityBin, ReliabilityDiagram};
+use crate::accumulator::{EMPTY, updated, value_over};
+use crate::bin::{Bin, debiased_square, error_over, rows_of};
+use crate::{Accumulator, Predictions, ReliabilityDiagram};
 
 /// The number of bins that most papers report: 15, after Guo et al. (2017).
 pub const DEFAULT_BINS: usize = EqualWidthBins::DEFAULT_COUNT;
@@ -54,26 +64,29 @@ pub enum CalibrationNorm {
         /// Bins with fewer rows are left out; 0 and 1 leave out the empty ones alone.
         minimum_count: u64,
     },
+    /// The mean of their sizes, every bin that holds rows counting alike.
+    ///
+    /// A bin with one row weighs as much as one with thousands.
+    /// Some libraries call it ACE; that of Nixon et al. (2019) is another one.
+    #[doc(alias("average calibration error", "unweighted ACE"))]
+    BinAverage,
 }
 
-/// The rows of one bin.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+/// An estimate of the squared calibration error without its bias, and its root.
+///
+/// ```
+/// use softlabel_metrics::DebiasedCalibrationError;
+/// let error = DebiasedCalibrationError { squared: -0.01, root: 0.0 };
+/// assert!(error.squared < error.root);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bin {
-    count: u64,
-    correct: u64,
-    confidence: CompensatedSum,
-}
-
-impl Bin {
-    /// |S_m − A_m|.
-    fn distance(&self) -> f64 {
-        (self.confidence.value() - self.correct as f64).abs()
-    }
-
-    fn per_row(&self, sum: f64) -> Option<f64> {
-        (self.count > 0).then(|| sum / self.count as f64)
-    }
+pub struct DebiasedCalibrationError {
+    /// Σ_m N_m/n · (((S_m − A_m)/N_m)² − ā_m(1 − ā_m)/(N_m − 1)); negative where chance alone would
+    /// have led to larger gaps.
+    pub squared: f64,
+    /// The root of `squared`; 0 where that is negative.
+    pub root: f64,
 }
 
 /// Rows counted by confidence: the state behind calibration errors and the reliability diagram, of
@@ -134,23 +147,48 @@ impl CalibrationBins {
     /// assert_eq!(empty.calibration_error(CalibrationNorm::Expected), None);
     /// ```
     pub fn calibration_error(&self, norm: CalibrationNorm) -> Option<f64> {
-        let samples = self.samples();
-        if samples == 0 {
-            return None;
+        error_over(&self.bins, norm)
+    }
+
+    /// The squared calibration error over all rows so far without its bias, and its root; `None` of
+    /// no rows.
+    ///
+    /// Bins with one row have no estimate of their variance and add nothing.
+    ///
+    /// Source: Bröcker (2012); Kumar, Liang and Ma (2019).
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Probabilities};
+    /// use softlabel_metrics::{Accumulator, CalibrationBins};
+    ///
+    /// // 75 % sure, half of two right: the gap is 1/4, and the variance of ā is 1/4.
+    /// let mut bins = CalibrationBins::default();
+    /// let probabilities = Probabilities::new(&[0.75f32, 0.25, 0.75, 0.25], 2)?;
+    /// bins.update(&probabilities, &Labels::new(&[0, 1], 2)?)?;
+    /// let error = bins.debiased_calibration_error().unwrap();
+    /// assert_eq!((error.squared, error.root), (0.0625 - 0.25, 0.0));
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    #[doc(alias("debiased L2", "debiased RMSCE"))]
+    pub fn debiased_calibration_error(&self) -> Option<DebiasedCalibrationError> {
+        debiased_square(&self.bins)
+    }
+
+    /// Counts a value that was said, and whether what it was said of happened.
+    pub(crate) fn count_value(&mut self, value: f64, happened: bool) {
+        self.bins[self.edges.index(value)].add(value, happened);
+    }
+
+    /// Adds the bins of `other`, of which there are as many.
+    pub(crate) fn merge_bins(&mut self, other: &Self) {
+        for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
+            bin.merge(other);
         }
-        let samples = samples as f64;
-        let filled = self.bins.iter().filter(|bin| bin.count > 0);
-        match norm {
-            CalibrationNorm::Expected => Some(filled.map(Bin::distance).sum::<f64>() / samples),
-            CalibrationNorm::RootMeanSquare => {
-                let square = |bin: &Bin| bin.distance().powi(2) / bin.count as f64;
-                Some((filled.map(square).sum::<f64>() / samples).sqrt())
-            }
-            CalibrationNorm::Maximum { minimum_count } => filled
-                .filter(|bin| bin.count >= minimum_count)
-                .map(|bin| bin.distance() / bin.count as f64)
-                .reduce(f64::max),
-        }
+    }
+
+    /// Empties all bins.
+    pub(crate) fn clear(&mut self) {
+        self.bins.fill(Bin::default());
     }
 }
 
@@ -162,7 +200,7 @@ impl Default for CalibrationBins {
 }
 
 /// The edges of `count` bins, or the error of the vocabulary.
-fn edges(count: usize) -> Result<EqualWidthBins> {
+pub(crate) fn edges(count: usize) -> Result<EqualWidthBins> {
     EqualWidthBins::new(count).map_err(|error| Error::OutOfRange {
         name: "number of bins",
         expected: "in 1..=1000000",
@@ -188,10 +226,7 @@ impl Accumulator for CalibrationBins {
     type Value = ReliabilityDiagram;
 
     fn add(&mut self, row: &RowStatistics) {
-        let bin = &mut self.bins[self.edges.index(row.confidence)];
-        bin.count += 1;
-        bin.correct += u64::from(row.is_correct());
-        bin.confidence.add(row.confidence);
+        self.count_value(row.confidence, row.is_correct());
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -199,33 +234,23 @@ impl Accumulator for CalibrationBins {
             let bins = |of: &Self| format!("{} bins", of.count());
             return Err(Error::mismatch("accumulator to merge", bins(self), bins(other)));
         }
-        for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
-            bin.count += other.count;
-            bin.correct += other.correct;
-            bin.confidence.merge(other.confidence);
-        }
+        self.merge_bins(other);
         Ok(())
     }
 
     fn compute(&self) -> Option<ReliabilityDiagram> {
         let samples = self.samples();
         let bins = self.edges.intervals().zip(&self.bins);
-        let bins = bins.map(|((lower, upper), bin)| ReliabilityBin {
-            lower,
-            upper,
-            count: bin.count,
-            mean_confidence: bin.per_row(bin.confidence.value()),
-            accuracy: bin.per_row(bin.correct as f64),
-        });
+        let bins = bins.map(|((lower, upper), bin)| bin.between(lower, upper));
         (samples > 0).then(|| ReliabilityDiagram { samples, bins: bins.collect() })
     }
 
     fn samples(&self) -> u64 {
-        self.bins.iter().map(|bin| bin.count).sum()
+        rows_of(&self.bins)
     }
 
     fn reset(&mut self) {
-        self.bins.fill(Bin::default());
+        self.clear();
     }
 }
 
@@ -238,6 +263,8 @@ impl Accumulator for CalibrationBins {
 /// - √(Σ_m N_m/n · ((S_m − A_m)/N_m)²) in the norm
 ///   [`RootMeanSquare`](CalibrationNorm::RootMeanSquare) (RMSCE),
 /// - max_m |S_m − A_m| / N_m in the norm [`Maximum`](CalibrationNorm::Maximum) (MCE),
+/// - the mean of |S_m − A_m| / N_m over the bins that hold rows in the norm
+///   [`BinAverage`](CalibrationNorm::BinAverage),
 ///
 /// with ECE ≤ RMSCE ≤ MCE.
 /// It judges the top class only, depends on the bins, and is biased upwards on few rows.
@@ -348,6 +375,31 @@ pub fn calibration_error(
     bins: usize,
 ) -> Result<f64> {
     value_over(CalibrationError::new(bins, CalibrationNorm::Expected)?, predictions, labels)
+}
+
+/// The squared calibration error over `bins` bins of equal width without its bias, and its root;
+/// see [`CalibrationBins::debiased_calibration_error`].
+///
+/// # Errors
+/// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Mismatch`] if predictions and
+/// labels do not fit, [`Error::Empty`] if there are none.
+///
+/// ```
+/// use softlabel_core::{Labels, Probabilities};
+/// let probabilities = Probabilities::new(&[0.75f32, 0.25, 0.25, 0.75], 2)?;
+/// let labels = Labels::new(&[0, 1], 2)?;
+/// let error = softlabel_metrics::debiased_calibration_error(&probabilities, &labels, 15)?;
+/// assert_eq!(error.root, 0.25); // two of two right: their accuracy has no variance
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+#[doc(alias("debiased L2", "debiased RMSCE"))]
+pub fn debiased_calibration_error(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+    bins: usize,
+) -> Result<DebiasedCalibrationError> {
+    let bins = updated(CalibrationBins::new(bins)?, predictions, labels)?;
+    bins.debiased_calibration_error().ok_or(EMPTY)
 }
 
 /// The reliability diagram over `bins` bins of equal width: in each the number of rows, their mean

@@ -13,6 +13,7 @@
 //! | mean confidence | [`mean_confidence`] | [`MeanConfidence`] |
 //! | mean entropy | [`mean_entropy`] | [`MeanEntropy`] |
 //! | mean lead of the label's logit | [`logit_gap`] | [`LogitGap`] |
+//! | the same without its bias | [`debiased_calibration_error`] | [`CalibrationBins`] |
 //! | reliability diagram | [`reliability_diagram`] | [`CalibrationBins`] |
 //! | all of these in one pass | [`evaluate`] | [`Evaluation`] |
 //!
@@ -45,6 +46,7 @@
 
 mod accumulator;
 mod accuracy;
+mod bin;
 mod brier;
 mod calibration;
 mod confidence;
@@ -61,8 +63,8 @@ pub use accumulator::Accumulator;
 pub use accuracy::{Accuracy, accuracy};
 pub use brier::{BrierScore, brier_score};
 pub use calibration::{
-    CalibrationBins, CalibrationError, CalibrationNorm, DEFAULT_BINS, calibration_error,
-    reliability_diagram,
+    CalibrationBins, CalibrationError, CalibrationNorm, DEFAULT_BINS, DebiasedCalibrationError,
+    calibration_error, debiased_calibration_error, reliability_diagram,
 };
 pub use confidence::{MeanConfidence, mean_confidence};
 pub use diagram::{ReliabilityBin, ReliabilityDiagram};
