@@ -6,12 +6,14 @@ use softlabel_kernels::RowStatistics;
 use crate::Predictions;
 use crate::predictions::check;
 
-/// A metric as a running state of fixed size.
+/// A metric as a running state.
 ///
 /// State takes [`RowStatistics`], so that one look at a row can feed any number of metrics
-/// ([`Evaluation`](crate::Evaluation) feeds all of this crate).
+/// ([`Evaluation`](crate::Evaluation) feeds all those of fixed size).
 /// States over parts of the data [`merge`](Self::merge) into the state over all of it, in any
 /// order, up to rounding.
+/// A state has a fixed size, however many rows it has seen, unless its type says that it keeps
+/// something of every row.
 ///
 /// ```
 /// use softlabel_core::{Labels, Probabilities};

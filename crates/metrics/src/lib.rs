@@ -17,12 +17,21 @@
 //! | reliability diagram | [`reliability_diagram`] | [`CalibrationBins`] |
 //! | all of these in one pass | [`evaluate`] | [`Evaluation`] |
 //!
+//! The state of all these has a fixed size, however many samples it has seen.
+//! What follows needs every score, and its state keeps 8 bytes for each:
+//!
+//! | what | function | accumulator |
+//! |---|---|---|
+//! | risk and coverage, AURC, AUGRC, AUROC, AUPR, FPR | [`selective_classification`] | [`SelectiveClassification`] |
+//! | calibration error over bins of equal mass | [`equal_mass_calibration_error`] | [`EqualMassCalibration`] |
+//! | reliability diagram over bins of equal mass | [`equal_mass_reliability_diagram`] | [`EqualMassCalibration`] |
+//! | calibration error without bins | [`kolmogorov_smirnov_error`] | [`KolmogorovSmirnovError`] |
+//!
 //! Predictions are [`Logits`](softlabel_core::Logits),
 //! [`LogProbabilities`](softlabel_core::LogProbabilities) or
 //! [`Probabilities`](softlabel_core::Probabilities): three types, so nothing is ever guessed from
 //! values.
-//! All sums are kept in `f64` with compensation and all counts in `u64`; the state of an
-//! accumulator has a fixed size, however many samples it has seen.
+//! All sums are kept in `f64` with compensation and all counts in `u64`.
 //! Nothing is defined on no samples: [`Accumulator::compute`] is `None` there, and the free
 //! functions return an error.
 //!
@@ -52,12 +61,16 @@ mod calibration;
 mod confidence;
 mod diagram;
 mod entropy;
+mod equal_mass;
 mod evaluation;
 mod gap;
+mod kolmogorov_smirnov;
 mod likelihood;
 mod mean;
 mod number;
 mod predictions;
+mod ranking;
+mod selective;
 
 pub use accumulator::Accumulator;
 pub use accuracy::{Accuracy, accuracy};
@@ -69,9 +82,17 @@ pub use calibration::{
 pub use confidence::{MeanConfidence, mean_confidence};
 pub use diagram::{ReliabilityBin, ReliabilityDiagram};
 pub use entropy::{MeanEntropy, mean_entropy};
+pub use equal_mass::{
+    EqualMassCalibration, equal_mass_calibration_error, equal_mass_reliability_diagram,
+};
 pub use evaluation::{Evaluation, Scores, evaluate};
 pub use gap::{LogitGap, logit_gap};
+pub use kolmogorov_smirnov::{KolmogorovSmirnovError, kolmogorov_smirnov_error};
 pub use likelihood::{NegativeLogLikelihood, negative_log_likelihood};
 pub use predictions::Predictions;
+pub use selective::{
+    ConfidenceScore, RiskCoverageCurve, RiskCoveragePoint, SelectiveClassification,
+    SelectiveScores, selective_classification,
+};
 pub use softlabel_core::{Error, Result};
 pub use softlabel_kernels::RowStatistics;

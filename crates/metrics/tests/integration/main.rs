@@ -3,7 +3,9 @@
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod cases;
 mod golden;
 mod networks;
 mod properties;
+mod ranking;
 mod state;

@@ -1,60 +1,13 @@
 //! What must hold whatever the predictions.
 
 use proptest::prelude::*;
-use softlabel_core::{Labels, LogProbabilities, Logits, Probabilities};
+use softlabel_core::{Labels, LogProbabilities, Probabilities};
 use softlabel_metrics::{
     Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationError, CalibrationNorm,
     Evaluation, LogitGap, MeanConfidence, MeanEntropy, NegativeLogLikelihood, Scores, evaluate,
 };
 
-/// Logits, labels and the class count of a small set of predictions.
-#[derive(Debug, Clone)]
-struct Case {
-    classes: usize,
-    logits: Vec<f64>,
-    labels: Vec<usize>,
-}
-
-fn cases() -> impl Strategy<Value = Case> {
-    (2..6usize, 1..40usize).prop_flat_map(|(classes, rows)| {
-        let logits = prop::collection::vec(-6.0..6.0f64, rows * classes);
-        let labels = prop::collection::vec(0..classes, rows);
-        (logits, labels).prop_map(move |(logits, labels)| Case { classes, logits, labels })
-    })
-}
-
-impl Case {
-    fn logits(&self) -> Logits<'_, f64> {
-        Logits::new(&self.logits, self.classes).unwrap()
-    }
-
-    fn labels(&self) -> Labels {
-        Labels::new(&self.labels, self.classes).unwrap()
-    }
-
-    /// exp(z) / Σ exp(z), row by row.
-    fn softmax(&self) -> Vec<Vec<f64>> {
-        let softmax = |row: &[f64]| {
-            let total: f64 = row.iter().map(|z| z.exp()).sum();
-            row.iter().map(|z| z.exp() / total).collect()
-        };
-        self.logits.chunks(self.classes).map(softmax).collect()
-    }
-
-    /// The rows at `positions`.
-    fn select(&self, positions: &[usize]) -> Self {
-        let row = |&i: &usize| &self.logits[i * self.classes..(i + 1) * self.classes];
-        Self {
-            classes: self.classes,
-            logits: positions.iter().flat_map(row).copied().collect(),
-            labels: positions.iter().map(|&i| self.labels[i]).collect(),
-        }
-    }
-
-    fn scores(&self, bins: usize) -> Scores {
-        evaluate(&self.logits(), &self.labels(), bins).unwrap()
-    }
-}
+use crate::cases::{Case, cases};
 
 /// Every number that an evaluation gives, by name.
 fn numbers(scores: &Scores) -> Vec<(&'static str, f64)> {
