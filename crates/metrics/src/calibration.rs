@@ -67,7 +67,8 @@ pub enum CalibrationNorm {
     /// The mean of their sizes, every bin that holds rows counting alike.
     ///
     /// A bin with one row weighs as much as one with thousands.
-    /// Some libraries call it ACE; that of Nixon et al. (2019) is another one.
+    /// Some libraries call it ACE; that of Nixon et al. (2019) is another one,
+    /// [`AdaptiveCalibration`](crate::AdaptiveCalibration).
     #[doc(alias("average calibration error", "unweighted ACE"))]
     BinAverage,
 }
@@ -184,6 +185,11 @@ impl CalibrationBins {
         for (bin, other) in self.bins.iter_mut().zip(&other.bins) {
             bin.merge(other);
         }
+    }
+
+    /// What the bins hold.
+    pub(crate) fn contents(&self) -> &[Bin] {
+        &self.bins
     }
 
     /// Empties all bins.

@@ -16,6 +16,7 @@
 //! | the same without its bias | [`debiased_calibration_error`] | [`CalibrationBins`] |
 //! | reliability diagram | [`reliability_diagram`] | [`CalibrationBins`] |
 //! | all of these in one pass | [`evaluate`] | [`Evaluation`] |
+//! | classwise calibration error | [`classwise_calibration_error`] | [`ClasswiseCalibration`] |
 //!
 //! The state of all these has a fixed size, however many samples it has seen.
 //! What follows needs every score, and its state keeps 8 bytes for each:
@@ -25,6 +26,7 @@
 //! | risk and coverage, AURC, AUGRC, AUROC, AUPR, FPR | [`selective_classification`] | [`SelectiveClassification`] |
 //! | calibration error over bins of equal mass | [`equal_mass_calibration_error`] | [`EqualMassCalibration`] |
 //! | reliability diagram over bins of equal mass | [`equal_mass_reliability_diagram`] | [`EqualMassCalibration`] |
+//! | adaptive calibration error (ACE, TACE) | [`adaptive_calibration_error`] | [`AdaptiveCalibration`] |
 //! | calibration error without bins | [`kolmogorov_smirnov_error`] | [`KolmogorovSmirnovError`] |
 //!
 //! Predictions are [`Logits`](softlabel_core::Logits),
@@ -58,6 +60,7 @@ mod accuracy;
 mod bin;
 mod brier;
 mod calibration;
+mod classwise;
 mod confidence;
 mod diagram;
 mod entropy;
@@ -78,6 +81,10 @@ pub use brier::{BrierScore, brier_score};
 pub use calibration::{
     CalibrationBins, CalibrationError, CalibrationNorm, DEFAULT_BINS, DebiasedCalibrationError,
     calibration_error, debiased_calibration_error, reliability_diagram,
+};
+pub use classwise::{
+    AdaptiveCalibration, ClassCalibration, ClasswiseCalibration, ClasswiseErrors,
+    adaptive_calibration_error, classwise_calibration_error,
 };
 pub use confidence::{MeanConfidence, mean_confidence};
 pub use diagram::{ReliabilityBin, ReliabilityDiagram};

@@ -1,7 +1,7 @@
 //! What a metric can be computed from: one trait over the three kinds of prediction.
 
 use softlabel_core::{Error, Labels, LogProbabilities, Logits, Probabilities, Result, Scalar};
-use softlabel_kernels::RowStatistics;
+use softlabel_kernels::{RowStatistics, softmax_in_place};
 
 mod sealed {
     pub trait Sealed {}
@@ -36,10 +36,26 @@ pub trait Predictions: sealed::Sealed + Send + Sync {
 
     /// The statistics of a row under a label; `None` if there is no such row or no such class.
     fn row_statistics(&self, row: usize, label: usize) -> Option<RowStatistics>;
+
+    /// Replaces what is in `probabilities` by the K probabilities of a row, in `f64`; empties it if
+    /// there is no such row.
+    ///
+    /// Those of logits are their softmax; probabilities are used as they are.
+    ///
+    /// ```
+    /// use softlabel_core::Logits;
+    /// use softlabel_metrics::Predictions;
+    ///
+    /// let mut probabilities = Vec::new();
+    /// Logits::new(&[1.0f32, 1.0], 2)?.row_probabilities(0, &mut probabilities);
+    /// assert!(probabilities.iter().all(|p| (p - 0.5).abs() < 1e-15));
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    fn row_probabilities(&self, row: usize, probabilities: &mut Vec<f64>);
 }
 
 macro_rules! predictions {
-    ($($name:ident through $from_row:ident,)*) => {$(
+    ($($name:ident through $from_row:ident and $to_probabilities:expr,)*) => {$(
         impl<T: Scalar> sealed::Sealed for $name<'_, T> {}
 
         impl<T: Scalar> Predictions for $name<'_, T> {
@@ -54,14 +70,26 @@ macro_rules! predictions {
             fn row_statistics(&self, row: usize, label: usize) -> Option<RowStatistics> {
                 RowStatistics::$from_row(self.matrix().iter().nth(row)?, label)
             }
+
+            fn row_probabilities(&self, row: usize, probabilities: &mut Vec<f64>) {
+                let row = self.matrix().iter().nth(row).unwrap_or_default();
+                probabilities.clear();
+                probabilities.extend(row.iter().map(|&value| value.into()));
+                let to_probabilities: fn(&mut [f64]) = $to_probabilities;
+                to_probabilities(probabilities);
+            }
         }
     )*};
 }
 
 predictions! {
-    Logits through from_logits,
-    LogProbabilities through from_log_probabilities,
-    Probabilities through from_probabilities,
+    Logits through from_logits and |row| softmax_in_place(row),
+    LogProbabilities through from_log_probabilities and |row| {
+        for value in row {
+            *value = value.exp();
+        }
+    },
+    Probabilities through from_probabilities and |_| {},
 }
 
 /// Checks that there is one label a row and that both know the same classes.
@@ -98,5 +126,10 @@ mod tests {
         assert!(logits.row_statistics(1, 2).is_some());
         assert!(logits.row_statistics(2, 0).is_none());
         assert!(logits.row_statistics(0, 3).is_none());
+        let mut probabilities = vec![0.5; 7];
+        logits.row_probabilities(1, &mut probabilities);
+        assert_eq!(probabilities.len(), 3);
+        logits.row_probabilities(2, &mut probabilities);
+        assert!(probabilities.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cases;
+mod classes;
 mod golden;
 mod networks;
 mod properties;

@@ -1,0 +1,524 @@
+//! How far the probability of every class, not of the top class alone, lies from its frequency.
+//!
+//! For each class k, the n values p_ik are binned and compared with whether the label was k: with
+//! N_mk of them in bin m, S_mk their sum and A_mk how often the label was k,
+//!
+//! - CE_k = Σ_m |S_mk − A_mk| / n_k, or in the quadratic norm
+//!   CE_k = √(Σ_m N_mk/n_k · ((S_mk − A_mk)/N_mk)²)
+//! - their mean 1/K Σ_k CE_k or their sum Σ_k CE_k; in the quadratic norm the root of the mean or
+//!   the sum of their squares
+//!
+//! p: probabilities, `[rows, classes]`; n_k is n, or the number of p_ik that are counted where
+//! those below a threshold are not.
+//!
+//! | bins | threshold | known as | here |
+//! |---|---|---|---|
+//! | equal width | none | classwise ECE, static calibration error (SCE), marginal error | [`ClasswiseCalibration`] |
+//! | equal mass | none | adaptive calibration error (ACE) of Nixon et al. | [`AdaptiveCalibration`] |
+//! | equal mass | 0.01 or so | thresholded adaptive calibration error (TACE) | [`AdaptiveCalibration::with_threshold`] |
+//!
+//! Both mean and sum are published: the tables of Kull et al. are sums, those of Nixon et al. and
+//! Kumar et al. means, K times smaller.
+//! With many classes nearly all values are nearly 0, and without a threshold they decide the
+//! number.
+//! The ACE of some libraries is another thing, the unweighted mean over the bins of the top class:
+//! [`CalibrationNorm::BinAverage`].
+//!
+//! Ties are in one bin, as in [`EqualMassCalibration`](crate::EqualMassCalibration); its bins are
+//! therefore weighted by what they hold, which is the plain mean over bins of Nixon et al. wherever
+//! they hold equally much.
+//!
+//! Numerical notes: sums have compensation, counts are integers.
+//! Of K classes and M bins the state over bins of equal width has K·M bins, whatever the number of
+//! rows; the one over bins of equal mass has 8 bytes a counted value, 8·K·n without a threshold.
+//!
+//! Source: M. Kull et al., "Beyond Temperature Scaling: Obtaining Well-Calibrated Multiclass
+//! Probabilities with Dirichlet Calibration" (2019); J. Nixon, M. Dusenberry, L. Zhang, G. Jerfel,
+//! D. Tran, "Measuring Calibration in Deep Learning" (2019); A. Kumar, P. Liang, T. Ma, "Verified
+//! Uncertainty Calibration" (2019), for the quadratic norm.
+
+use serde::{Deserialize, Serialize};
+use softlabel_core::{Error, Fraction, Labels, Result};
+
+use crate::accumulator::EMPTY;
+use crate::bin::{Bin, error_over, rows_of};
+use crate::equal_mass::{bins_of_equal_mass, checked};
+use crate::predictions::check;
+use crate::ranking::Ranking;
+use crate::{CalibrationBins, CalibrationNorm, Predictions};
+
+/// The calibration error of one class.
+///
+/// ```
+/// use softlabel_metrics::ClassCalibration;
+/// let rare = ClassCalibration { values: 0, expected: None, root_mean_square: None };
+/// assert_eq!(rare.values, 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassCalibration {
+    /// n_k, the number of values that are counted.
+    pub values: u64,
+    /// Σ_m |S_mk − A_mk| / n_k; `None` if no value is counted.
+    pub expected: Option<f64>,
+    /// √(Σ_m N_mk/n_k · ((S_mk − A_mk)/N_mk)²); `None` if no value is counted.
+    pub root_mean_square: Option<f64>,
+}
+
+/// The calibration errors of all classes.
+///
+/// What is taken over all classes leaves out those of which a threshold left no value.
+///
+/// ```
+/// use softlabel_metrics::{ClassCalibration, ClasswiseErrors};
+///
+/// let class = |error| ClassCalibration {
+///     values: 8,
+///     expected: Some(error),
+///     root_mean_square: Some(error),
+/// };
+/// let errors = ClasswiseErrors { samples: 8, classes: vec![class(0.375), class(0.5)] };
+/// assert_eq!((errors.mean(), errors.sum()), (Some(0.4375), Some(0.875)));
+/// assert_eq!(errors.root_sum_of_squares(), Some(0.625));
+/// assert_eq!(errors.root_mean_square(), Some((0.390625f64 / 2.0).sqrt()));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClasswiseErrors {
+    /// The number of rows.
+    pub samples: u64,
+    /// The classes, in their order.
+    pub classes: Vec<ClassCalibration>,
+}
+
+impl ClasswiseErrors {
+    /// 1/K Σ_k CE_k; `None` if no class has values.
+    #[doc(alias("SCE", "cwECE"))]
+    pub fn mean(&self) -> Option<f64> {
+        Some(self.sum()? / self.defined().count() as f64)
+    }
+
+    /// Σ_k CE_k; `None` if no class has values.
+    pub fn sum(&self) -> Option<f64> {
+        self.defined().map(|(expected, _)| expected).reduce(|sum, error| sum + error)
+    }
+
+    /// (1/K Σ_k CE_k²)^½ with CE_k in the quadratic norm, the marginal calibration error of Kumar
+    /// et al.; `None` if no class has values.
+    #[doc(alias = "marginal calibration error")]
+    pub fn root_mean_square(&self) -> Option<f64> {
+        Some((self.sum_of_squares()? / self.defined().count() as f64).sqrt())
+    }
+
+    /// (Σ_k CE_k²)^½ with CE_k in the quadratic norm; `None` if no class has values.
+    pub fn root_sum_of_squares(&self) -> Option<f64> {
+        self.sum_of_squares().map(f64::sqrt)
+    }
+
+    fn sum_of_squares(&self) -> Option<f64> {
+        self.defined().map(|(_, error)| error * error).reduce(|sum, square| sum + square)
+    }
+
+    /// Both errors of every class that has them.
+    fn defined(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.classes.iter().filter_map(|class| Some((class.expected?, class.root_mean_square?)))
+    }
+
+    /// The errors of bins, class by class.
+    fn of(samples: u64, classes: impl Iterator<Item = Vec<Bin>>) -> Option<Self> {
+        let class = |bins: Vec<Bin>| ClassCalibration {
+            values: rows_of(&bins),
+            expected: error_over(&bins, CalibrationNorm::Expected),
+            root_mean_square: error_over(&bins, CalibrationNorm::RootMeanSquare),
+        };
+        (samples > 0).then(|| Self { samples, classes: classes.map(class).collect() })
+    }
+}
+
+/// Checks that the states of all classes take these predictions, then gives each its probability of
+/// every row and whether the class was the label; how many rows there are.
+fn add_rows<S>(
+    classes: &mut [S],
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+    add: impl Fn(&mut S, f64, bool),
+) -> Result<u64> {
+    check(predictions, labels)?;
+    if predictions.classes() != classes.len() {
+        let [expected, found] =
+            [classes.len(), predictions.classes()].map(|count| format!("{count} classes"));
+        return Err(Error::mismatch("predictions", expected, found));
+    }
+    let mut probabilities = Vec::with_capacity(classes.len());
+    for (row, label) in labels.iter().enumerate() {
+        predictions.row_probabilities(row, &mut probabilities);
+        for (class, (state, &probability)) in classes.iter_mut().zip(&probabilities).enumerate() {
+            add(state, probability, class == label);
+        }
+    }
+    Ok(labels.len() as u64)
+}
+
+/// The number of classes, if it is one.
+fn checked_classes(classes: usize) -> Result<usize> {
+    if classes == 0 {
+        return Err(Error::Empty { what: "the class axis" });
+    }
+    Ok(classes)
+}
+
+/// Probabilities counted class by class in bins of equal width: the state behind the classwise
+/// calibration error.
+///
+/// It looks at every probability of a row, not at its [`RowStatistics`](crate::RowStatistics)
+/// alone, so it is no [`Accumulator`](crate::Accumulator) but has the same methods.
+/// The state has a fixed size: as many bins for each class, whatever the number of rows.
+///
+/// Source: Kull et al. (2019); Nixon et al. (2019).
+///
+/// ```
+/// use softlabel_core::{Labels, Probabilities};
+/// use softlabel_metrics::ClasswiseCalibration;
+///
+/// let mut calibration = ClasswiseCalibration::new(3, 15)?;
+/// calibration.update(
+///     &Probabilities::new(&[0.5f32, 0.25, 0.25, 0.5, 0.25, 0.25], 3)?,
+///     &Labels::new(&[0, 1], 3)?,
+/// )?;
+/// let errors = calibration.compute().unwrap();
+/// // The frequencies are 1/2, 1/2 and 0.
+/// let of_classes: Vec<_> = errors.classes.iter().map(|class| class.expected).collect();
+/// assert_eq!(of_classes, [Some(0.0), Some(0.25), Some(0.25)]);
+/// assert_eq!(errors.sum(), Some(0.5));
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "WidthState", into = "WidthState")]
+#[doc(alias("cwECE", "SCE", "static calibration error", "marginal calibration error"))]
+pub struct ClasswiseCalibration {
+    samples: u64,
+    /// At least one, all of the same number of bins.
+    classes: Vec<CalibrationBins>,
+}
+
+/// What is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WidthState {
+    samples: u64,
+    classes: Vec<CalibrationBins>,
+}
+
+impl ClasswiseCalibration {
+    /// `bins` bins of equal width for each of `classes` classes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Empty`] if `classes` is 0.
+    ///
+    /// ```
+    /// use softlabel_metrics::ClasswiseCalibration;
+    /// assert_eq!(ClasswiseCalibration::new(10, 15)?.compute(), None);
+    /// assert!(ClasswiseCalibration::new(0, 15).is_err());
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn new(classes: usize, bins: usize) -> Result<Self> {
+        let classes = checked_classes(classes)?;
+        Ok(Self { samples: 0, classes: vec![CalibrationBins::new(bins)?; classes] })
+    }
+
+    /// Adds every row of `predictions` with its label.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there is not one label a row, or if predictions or labels are of
+    /// another number of classes; nothing is added then.
+    pub fn update(
+        &mut self,
+        predictions: &(impl Predictions + ?Sized),
+        labels: &Labels,
+    ) -> Result<()> {
+        self.samples +=
+            add_rows(&mut self.classes, predictions, labels, CalibrationBins::count_value)?;
+        Ok(())
+    }
+
+    /// Adds everything that was added to `other`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the two differ in classes or bins; `self` is then as it was.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let shape = |of: &Self| (of.classes.len(), of.classes.first().map(CalibrationBins::count));
+        if shape(self) != shape(other) {
+            let words = |of: &Self| {
+                let (classes, bins) = shape(of);
+                format!("{classes} classes of {} bins", bins.unwrap_or(0))
+            };
+            return Err(Error::mismatch("accumulator to merge", words(self), words(other)));
+        }
+        self.samples += other.samples;
+        for (bins, other) in self.classes.iter_mut().zip(&other.classes) {
+            bins.merge_bins(other);
+        }
+        Ok(())
+    }
+
+    /// The errors over all rows added so far; `None` of no rows.
+    pub fn compute(&self) -> Option<ClasswiseErrors> {
+        let classes = self.classes.iter();
+        ClasswiseErrors::of(self.samples, classes.map(|bins| bins.contents().to_vec()))
+    }
+
+    /// How many rows were added.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Forgets all rows and keeps the configuration.
+    pub fn reset(&mut self) {
+        self.samples = 0;
+        self.classes.iter_mut().for_each(CalibrationBins::clear);
+    }
+}
+
+impl TryFrom<WidthState> for ClasswiseCalibration {
+    type Error = Error;
+
+    fn try_from(WidthState { samples, classes }: WidthState) -> Result<Self> {
+        checked_classes(classes.len())?;
+        let count = |of: Option<&CalibrationBins>| of.map_or(0, CalibrationBins::count);
+        if let Some(other) = classes.iter().find(|bins| bins.count() != count(classes.first())) {
+            let words = |of| format!("{} bins", count(of));
+            let [expected, found] = [classes.first(), Some(other)].map(words);
+            return Err(Error::mismatch("state of a class", expected, found));
+        }
+        Ok(Self { samples, classes })
+    }
+}
+
+impl From<ClasswiseCalibration> for WidthState {
+    fn from(ClasswiseCalibration { samples, classes }: ClasswiseCalibration) -> Self {
+        Self { samples, classes }
+    }
+}
+
+/// All probabilities class by class, put into bins of equal mass when they are asked for: the state
+/// behind the adaptive calibration error (ACE) of Nixon et al. and, with a threshold, TACE.
+///
+/// It looks at every probability of a row, not at its [`RowStatistics`](crate::RowStatistics)
+/// alone, so it is no [`Accumulator`](crate::Accumulator) but has the same methods.
+/// It keeps 8 bytes for every probability that reaches the threshold and merges exactly: parts give
+/// what the whole gives, to the last bit.
+///
+/// Source: Nixon et al. (2019).
+///
+/// ```
+/// use softlabel_core::{Fraction, Labels, Probabilities};
+/// use softlabel_metrics::AdaptiveCalibration;
+///
+/// let probabilities = Probabilities::new(&[1.0f32, 0.0, 0.75, 0.25], 2)?;
+/// let labels = Labels::new(&[0, 1], 2)?;
+/// let mut all = AdaptiveCalibration::new(2, 2)?;
+/// all.update(&probabilities, &labels)?;
+/// assert_eq!(all.compute().unwrap().mean(), Some(0.375));
+///
+/// let mut large = AdaptiveCalibration::with_threshold(2, 2, Fraction::new(0.5)?)?;
+/// large.update(&probabilities, &labels)?;
+/// let errors = large.compute().unwrap();
+/// assert_eq!((errors.classes[0].values, errors.classes[1].values), (2, 0));
+/// assert_eq!(errors.mean(), Some(0.375)); // of the first class alone
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "MassState", into = "MassState")]
+#[doc(alias("ACE", "TACE", "adaptive calibration error"))]
+pub struct AdaptiveCalibration {
+    samples: u64,
+    bins: usize,
+    threshold: Fraction,
+    /// At least one.
+    classes: Vec<Ranking>,
+}
+
+/// What is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MassState {
+    samples: u64,
+    bins: usize,
+    threshold: Fraction,
+    classes: Vec<Ranking>,
+}
+
+impl AdaptiveCalibration {
+    /// At most `bins` bins of equal mass for each of `classes` classes: ACE.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Empty`] if `classes` is 0.
+    ///
+    /// ```
+    /// use softlabel_metrics::AdaptiveCalibration;
+    /// assert_eq!(AdaptiveCalibration::new(10, 15)?.threshold().get(), 0.0);
+    /// assert!(AdaptiveCalibration::new(10, 0).is_err());
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn new(classes: usize, bins: usize) -> Result<Self> {
+        Self::with_threshold(classes, bins, Fraction::ZERO)
+    }
+
+    /// The same over the probabilities that are at least `threshold`: TACE.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Empty`] if `classes` is 0.
+    ///
+    /// ```
+    /// use softlabel_core::Fraction;
+    /// use softlabel_metrics::AdaptiveCalibration;
+    /// let calibration = AdaptiveCalibration::with_threshold(10, 15, Fraction::new(0.01)?)?;
+    /// assert_eq!(calibration.threshold().get(), 0.01);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn with_threshold(classes: usize, bins: usize, threshold: Fraction) -> Result<Self> {
+        let bins = checked(bins)?;
+        let classes = vec![Ranking::default(); checked_classes(classes)?];
+        Ok(Self { samples: 0, bins, threshold, classes })
+    }
+
+    /// The smallest probability that is counted.
+    pub fn threshold(&self) -> Fraction {
+        self.threshold
+    }
+
+    /// Adds every row of `predictions` with its label.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there is not one label a row, or if predictions or labels are of
+    /// another number of classes; nothing is added then.
+    pub fn update(
+        &mut self,
+        predictions: &(impl Predictions + ?Sized),
+        labels: &Labels,
+    ) -> Result<()> {
+        let threshold = self.threshold.get();
+        let add = |ranking: &mut Ranking, probability, happened| {
+            if probability >= threshold {
+                ranking.add(probability, happened);
+            }
+        };
+        self.samples += add_rows(&mut self.classes, predictions, labels, add)?;
+        Ok(())
+    }
+
+    /// Adds everything that was added to `other`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the two differ in classes, bins or threshold; `self` is then as it
+    /// was.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let shape = |of: &Self| (of.classes.len(), of.bins, of.threshold);
+        if shape(self) != shape(other) {
+            let words = |of: &Self| {
+                let (classes, bins, threshold) = shape(of);
+                format!("{classes} classes of {bins} bins from {threshold} on")
+            };
+            return Err(Error::mismatch("accumulator to merge", words(self), words(other)));
+        }
+        self.samples += other.samples;
+        for (ranking, other) in self.classes.iter_mut().zip(&other.classes) {
+            ranking.merge(other);
+        }
+        Ok(())
+    }
+
+    /// The errors over all rows added so far; `None` of no rows.
+    pub fn compute(&self) -> Option<ClasswiseErrors> {
+        let bins = |ranking: &Ranking| {
+            let bins = bins_of_equal_mass(&ranking.tie_groups(), self.bins);
+            bins.into_iter().map(|(bin, _)| bin).collect()
+        };
+        ClasswiseErrors::of(self.samples, self.classes.iter().map(bins))
+    }
+
+    /// How many rows were added.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Forgets all rows and keeps the configuration.
+    pub fn reset(&mut self) {
+        self.samples = 0;
+        self.classes.iter_mut().for_each(Ranking::reset);
+    }
+}
+
+impl TryFrom<MassState> for AdaptiveCalibration {
+    type Error = Error;
+
+    fn try_from(MassState { samples, bins, threshold, classes }: MassState) -> Result<Self> {
+        checked(bins)?;
+        checked_classes(classes.len())?;
+        Ok(Self { samples, bins, threshold, classes })
+    }
+}
+
+impl From<AdaptiveCalibration> for MassState {
+    fn from(of: AdaptiveCalibration) -> Self {
+        let AdaptiveCalibration { samples, bins, threshold, classes } = of;
+        Self { samples, bins, threshold, classes }
+    }
+}
+
+/// The mean over classes of the calibration error over `bins` bins of equal width; see
+/// [`ClasswiseCalibration`], which also has the sum and the quadratic norm.
+///
+/// # Errors
+/// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Mismatch`] if predictions and
+/// labels do not fit, [`Error::Empty`] if there are none.
+///
+/// ```
+/// use softlabel_core::{Labels, Probabilities};
+/// let probabilities = Probabilities::new(&[0.75f32, 0.25], 2)?;
+/// let labels = Labels::new(&[1], 2)?;
+/// let error = softlabel_metrics::classwise_calibration_error(&probabilities, &labels, 15)?;
+/// assert_eq!(error, 0.75);
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+#[doc(alias("cwECE", "SCE"))]
+pub fn classwise_calibration_error(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+    bins: usize,
+) -> Result<f64> {
+    let mut calibration = ClasswiseCalibration::new(predictions.classes(), bins)?;
+    calibration.update(predictions, labels)?;
+    calibration.compute().and_then(|errors| errors.mean()).ok_or(EMPTY)
+}
+
+/// The mean over classes of the calibration error over at most `bins` bins of equal mass, of the
+/// probabilities that are at least `threshold`: ACE at the threshold 0, TACE above; see
+/// [`AdaptiveCalibration`].
+///
+/// # Errors
+/// [`Error::OutOfRange`] if `bins` is 0 or above a million, [`Error::Mismatch`] if predictions and
+/// labels do not fit, [`Error::Empty`] if there are none or no probability reaches the threshold.
+///
+/// ```
+/// use softlabel_core::{Fraction, Labels, Probabilities};
+/// let probabilities = Probabilities::new(&[1.0f32, 0.0, 0.75, 0.25], 2)?;
+/// let labels = Labels::new(&[0, 1], 2)?;
+/// let error = softlabel_metrics::adaptive_calibration_error(
+///     &probabilities, &labels, 2, Fraction::new(0.01)?)?;
+/// assert_eq!(error, (0.375 + 0.75) / 2.0);
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+#[doc(alias("ACE", "TACE"))]
+pub fn adaptive_calibration_error(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &Labels,
+    bins: usize,
+    threshold: Fraction,
+) -> Result<f64> {
+    let classes = predictions.classes();
+    let mut calibration = AdaptiveCalibration::with_threshold(classes, bins, threshold)?;
+    calibration.update(predictions, labels)?;
+    let errors = calibration.compute().ok_or(EMPTY)?;
+    errors.mean().ok_or(Error::Empty { what: "the set of probabilities that reach the threshold" })
+}
