@@ -1,4 +1,7 @@
-//! All metrics of this crate in one pass over the predictions.
+//! All metrics of a fixed state in one pass over the predictions.
+//!
+//! What needs every score, or every class's probability, is left to accumulators of its own: see
+//! the overview of the crate.
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Labels, Result};
@@ -7,13 +10,15 @@ use softlabel_kernels::RowStatistics;
 use crate::accumulator::value_over;
 use crate::number::{optional_or_infinite, or_infinite};
 use crate::{
-    Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationNorm, LogitGap, MeanConfidence,
-    MeanEntropy, NegativeLogLikelihood, Predictions, ReliabilityDiagram,
+    Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationNorm, DebiasedCalibrationError,
+    LogitGap, MeanConfidence, MeanEntropy, MurphyDecomposition, MurphyTerms, NegativeLogLikelihood,
+    Predictions, ReliabilityDiagram,
 };
 
-/// All metrics of this crate as one accumulator: the statistics of each row are computed once and
-/// feed them all.
+/// All metrics of a fixed state as one accumulator: the statistics of each row are computed once
+/// and feed them all.
 ///
+/// Its own size depends on the number of bins alone.
 /// The default has [`DEFAULT_BINS`](crate::DEFAULT_BINS) bins.
 ///
 /// ```
@@ -37,6 +42,7 @@ pub struct Evaluation {
     mean_entropy: MeanEntropy,
     logit_gap: LogitGap,
     calibration: CalibrationBins,
+    murphy: MurphyDecomposition,
 }
 
 impl Evaluation {
@@ -53,7 +59,11 @@ impl Evaluation {
     /// # Ok::<(), softlabel_metrics::Error>(())
     /// ```
     pub fn new(bins: usize) -> Result<Self> {
-        Ok(Self { calibration: CalibrationBins::new(bins)?, ..Self::default() })
+        Ok(Self {
+            calibration: CalibrationBins::new(bins)?,
+            murphy: MurphyDecomposition::new(bins)?,
+            ..Self::default()
+        })
     }
 }
 
@@ -68,12 +78,14 @@ impl Accumulator for Evaluation {
         self.mean_entropy.add(row);
         self.logit_gap.add(row);
         self.calibration.add(row);
+        self.murphy.add(row);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
-        // The only part that may be configured differently comes first: it fails before anything is
-        // merged.
+        // The parts that may be configured differently come first, and both have as many bins: what
+        // does not fit fails before anything is merged.
         self.calibration.merge(&other.calibration)?;
+        self.murphy.merge(&other.murphy)?;
         self.accuracy.merge(&other.accuracy)?;
         self.negative_log_likelihood.merge(&other.negative_log_likelihood)?;
         self.brier_score.merge(&other.brier_score)?;
@@ -93,6 +105,9 @@ impl Accumulator for Evaluation {
             ece: error(CalibrationNorm::Expected)?,
             rmsce: error(CalibrationNorm::RootMeanSquare)?,
             mce: error(CalibrationNorm::Maximum { minimum_count: 1 })?,
+            bin_average_error: error(CalibrationNorm::BinAverage)?,
+            debiased: self.calibration.debiased_calibration_error()?,
+            murphy: self.murphy.compute()?,
             mean_confidence: self.mean_confidence.compute()?,
             mean_entropy: self.mean_entropy.compute()?,
             mean_logit_gap: self.logit_gap.compute(),
@@ -112,6 +127,7 @@ impl Accumulator for Evaluation {
         self.mean_entropy.reset();
         self.logit_gap.reset();
         self.calibration.reset();
+        self.murphy.reset();
     }
 }
 
@@ -155,6 +171,14 @@ pub struct Scores {
     /// The maximum calibration error over all bins that are not empty; see
     /// [`CalibrationError`](crate::CalibrationError).
     pub mce: f64,
+    /// The unweighted mean of the gaps of all bins that are not empty; see
+    /// [`CalibrationNorm::BinAverage`].
+    pub bin_average_error: f64,
+    /// The squared calibration error without its bias, and its root; see
+    /// [`CalibrationBins::debiased_calibration_error`].
+    pub debiased: DebiasedCalibrationError,
+    /// The terms of the Brier score of the top class; see [`MurphyDecomposition`].
+    pub murphy: MurphyTerms,
     /// The mean of the largest probability of each row; see [`MeanConfidence`].
     pub mean_confidence: f64,
     /// The mean entropy of the rows in nats; see [`MeanEntropy`].
@@ -185,7 +209,7 @@ impl Scores {
     }
 }
 
-/// All metrics of this crate, in one pass, with `bins` bins for the calibration errors and the
+/// All metrics of a fixed state, in one pass, with `bins` bins for the calibration errors and the
 /// reliability diagram.
 ///
 /// # Errors

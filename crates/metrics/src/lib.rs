@@ -15,6 +15,7 @@
 //! | mean lead of the label's logit | [`logit_gap`] | [`LogitGap`] |
 //! | the same without its bias | [`debiased_calibration_error`] | [`CalibrationBins`] |
 //! | reliability diagram | [`reliability_diagram`] | [`CalibrationBins`] |
+//! | terms of the top class's Brier score | [`murphy_decomposition`] | [`MurphyDecomposition`] |
 //! | all of these in one pass | [`evaluate`] | [`Evaluation`] |
 //! | classwise calibration error | [`classwise_calibration_error`] | [`ClasswiseCalibration`] |
 //!
@@ -70,6 +71,7 @@ mod gap;
 mod kolmogorov_smirnov;
 mod likelihood;
 mod mean;
+mod murphy;
 mod number;
 mod predictions;
 mod ranking;
@@ -96,6 +98,7 @@ pub use evaluation::{Evaluation, Scores, evaluate};
 pub use gap::{LogitGap, logit_gap};
 pub use kolmogorov_smirnov::{KolmogorovSmirnovError, kolmogorov_smirnov_error};
 pub use likelihood::{NegativeLogLikelihood, negative_log_likelihood};
+pub use murphy::{MurphyDecomposition, MurphyTerms, murphy_decomposition};
 pub use predictions::Predictions;
 pub use selective::{
     ConfidenceScore, RiskCoverageCurve, RiskCoveragePoint, SelectiveClassification,

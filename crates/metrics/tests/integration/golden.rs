@@ -1,7 +1,11 @@
 //! Values on real networks, against NumPy and against publications.
 
-use softlabel_core::{Labels, LogProbabilities, Logits, Probabilities};
-use softlabel_metrics::{Accumulator, CalibrationBins, CalibrationNorm, Evaluation, evaluate};
+use softlabel_core::{Fraction, Labels, LogProbabilities, Logits, Probabilities};
+use softlabel_metrics::{
+    Accumulator, AdaptiveCalibration, CalibrationBins, CalibrationNorm, ClasswiseCalibration,
+    ConfidenceScore, EqualMassCalibration, Evaluation, KolmogorovSmirnovError,
+    SelectiveClassification, equal_mass_reliability_diagram, evaluate, selective_classification,
+};
 
 use crate::networks::{folder, golden, networks};
 
@@ -21,12 +25,95 @@ fn agrees_with_numpy_on_three_networks() {
             ("rmsce15", scores.rmsce),
             ("overconf_gap", scores.overconfidence()),
             ("entropy_mean", scores.mean_entropy),
+            ("brier_toplabel", scores.murphy.brier),
         ] {
             let expected = network.golden(key);
             assert!((found - expected).abs() < 1e-12, "{} {key}: {found}", network.name);
         }
+        for (key, found) in [
+            ("rel", scores.murphy.reliability),
+            ("res", scores.murphy.resolution),
+            ("unc", scores.murphy.uncertainty),
+            ("wbv", scores.murphy.within_bin_variance),
+            ("wbc", scores.murphy.within_bin_covariance),
+        ] {
+            let expected = network.golden["murphy15"][key].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-12, "{} {key}: {found}", network.name);
+        }
+        let closure = scores.murphy.sum() - scores.murphy.brier;
+        assert!(closure.abs() < 1e-15, "{}: {closure}", network.name);
         let counts: Vec<u64> = scores.diagram.bins.iter().map(|bin| bin.count).collect();
         assert_eq!(serde_json::json!(counts), network.golden["bin_counts15"], "{}", network.name);
+    }
+}
+
+/// Ties are many: of the first network's confidences a quarter are exactly 1.
+#[test]
+fn what_needs_all_scores_agrees_with_numpy() {
+    for network in networks("what_needs_all_scores_agrees_with_numpy") {
+        let labels = Labels::new(&network.labels, network.classes).unwrap();
+        let probabilities = Probabilities::new(&network.probabilities, network.classes).unwrap();
+        let selective =
+            selective_classification(&probabilities, &labels, ConfidenceScore::default()).unwrap();
+        let mut equal_mass = EqualMassCalibration::default();
+        equal_mass.update(&probabilities, &labels).unwrap();
+        let mut smirnov = KolmogorovSmirnovError::default();
+        smirnov.update(&probabilities, &labels).unwrap();
+        let mut classwise = ClasswiseCalibration::new(network.classes, 15).unwrap();
+        classwise.update(&probabilities, &labels).unwrap();
+        let classwise = classwise.compute().unwrap();
+        for (key, found) in [
+            ("aurc_mean_tie_averaged", selective.aurc),
+            ("augrc_tie_averaged", selective.augrc),
+            ("eaurc_asymptotic", selective.asymptotic_excess_aurc()),
+            ("auroc_conf", selective.auroc.unwrap()),
+            ("ks_ties_collapsed", smirnov.compute().unwrap()),
+            ("ece15_equal_mass", equal_mass.calibration_error(CalibrationNorm::Expected).unwrap()),
+            ("cwece15_mean", classwise.mean().unwrap()),
+            ("cwece15_sum", classwise.sum().unwrap()),
+        ] {
+            let expected = network.golden(key);
+            assert!((found - expected).abs() < 1e-12, "{} {key}: {found}", network.name);
+        }
+        // The best order has no ties, so its area is in the reference without averaging.
+        let best = network.golden("aurc_mean") - network.golden("eaurc_mean");
+        assert!((selective.excess_aurc - (selective.aurc - best)).abs() < 1e-12);
+        assert!((selective.risk - (1.0 - network.golden("acc"))).abs() < 1e-15);
+        let distinct = network.golden("n_distinct_conf");
+        assert_eq!(selective.curve.points.len() as f64, distinct, "{}", network.name);
+
+        let diagram = equal_mass.compute().unwrap();
+        let ones = network.golden("n_conf_eq_1_f32");
+        let last = diagram.bins.last().unwrap();
+        assert_eq!(last.upper, 1.0);
+        assert!(last.count as f64 >= ones, "{}", network.name);
+        // Tied rows fill up more than one chunk of 666 or 667 rows, or none.
+        assert_eq!(diagram.bins.len() < 15, ones > 667.0, "{}", network.name);
+        let free = equal_mass_reliability_diagram(&probabilities, &labels, 15).unwrap();
+        assert_eq!(free, diagram);
+    }
+}
+
+/// A threshold of one percent leaves out nearly all values of a hundred classes, and with them what
+/// makes ACE small.
+#[test]
+fn a_threshold_takes_the_small_probabilities_out_of_the_adaptive_error() {
+    for network in networks("a_threshold_takes_the_small_probabilities_out_of_the_adaptive_error") {
+        let labels = Labels::new(&network.labels, network.classes).unwrap();
+        let probabilities = Probabilities::new(&network.probabilities, network.classes).unwrap();
+        let [all, large] = [0.0, 0.01].map(|threshold| {
+            let threshold = Fraction::new(threshold).unwrap();
+            let mut error =
+                AdaptiveCalibration::with_threshold(network.classes, 15, threshold).unwrap();
+            error.update(&probabilities, &labels).unwrap();
+            error.compute().unwrap()
+        });
+        assert!(all.mean().unwrap() < large.mean().unwrap(), "{}", network.name);
+        for (class, (all, large)) in all.classes.iter().zip(&large.classes).enumerate() {
+            let values = network.probabilities.iter().skip(class).step_by(network.classes);
+            let counted = values.filter(|&&p| f64::from(p) >= 0.01).count();
+            assert_eq!((all.values, large.values), (10_000, counted as u64), "{}", network.name);
+        }
     }
 }
 
@@ -80,9 +167,17 @@ fn parts_of_real_predictions_merge_into_the_whole() {
 fn agrees_with_published_calibration_errors() {
     let Some(folder) = folder("agrees_with_published_calibration_errors") else { return };
     let golden = golden(&folder);
-    for name in ["resnet110_c10", "densenet40_c10"] {
+    // Areas under the risk-coverage curve: of the confidences c and their groups g by descending c,
+    // in Python, `for t in range(1, len(g) + 1): s += (E0 + e*t/len(g)) / (N0 + t)`, then `s / N`.
+    for (name, tie_averaged_aurc) in [
+        ("resnet110_c10", 0.008_407_664_012_945_633),
+        ("densenet40_c10", 0.009_235_849_385_816_368),
+    ] {
         let file = folder.join(format!("confidences/{name}.csv"));
         let mut bins = CalibrationBins::new(15).unwrap();
+        let mut equal_mass = EqualMassCalibration::default();
+        let mut smirnov = KolmogorovSmirnovError::default();
+        let mut selective = SelectiveClassification::default();
         for line in std::fs::read_to_string(file).unwrap().lines().skip(1) {
             let fields: Vec<&str> = line.split(',').collect();
             let [label, top] = [0, 1].map(|field| fields[field].parse::<usize>().unwrap());
@@ -90,7 +185,11 @@ fn agrees_with_published_calibration_errors() {
             let mut row = [(1.0 - confidence) / 9.0; 10];
             row[top] = confidence;
             let row = Probabilities::new(&row, 10).unwrap();
-            bins.update(&row, &Labels::new(&[label], 10).unwrap()).unwrap();
+            let label = Labels::new(&[label], 10).unwrap();
+            bins.update(&row, &label).unwrap();
+            equal_mass.update(&row, &label).unwrap();
+            smirnov.update(&row, &label).unwrap();
+            selective.update(&row, &label).unwrap();
         }
         for (norm, key) in [
             (CalibrationNorm::Expected, "ece15"),
@@ -104,5 +203,15 @@ fn agrees_with_published_calibration_errors() {
                 assert!((found - published).abs() < 3e-7, "{name} {key}: {found}");
             }
         }
+        let equal_mass = equal_mass.calibration_error(CalibrationNorm::Expected);
+        for (found, key) in [(equal_mass, "ece15_equal_mass"), (smirnov.compute(), "ks")] {
+            let (found, expected) = (found.unwrap(), golden["confidences"][name][key].as_f64());
+            assert!((found - expected.unwrap()).abs() < 1e-12, "{name} {key}: {found}");
+        }
+        let found = selective.compute().unwrap().aurc;
+        assert!((found - tie_averaged_aurc).abs() < 1e-15, "{name} aurc: {found}");
+        // This reference walks through ties in the order of the file, and is another number.
+        let walked = golden["confidences"][name]["aurc_mean"].as_f64().unwrap();
+        assert!((found - walked).abs() > 1e-4, "{name} aurc: {walked}");
     }
 }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use softlabel_core::{Labels, LogProbabilities, Probabilities};
 use softlabel_metrics::{
     Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationError, CalibrationNorm,
-    Evaluation, LogitGap, MeanConfidence, MeanEntropy, NegativeLogLikelihood, Scores, evaluate,
+    Evaluation, LogitGap, MeanConfidence, MeanEntropy, MurphyDecomposition, NegativeLogLikelihood,
+    Scores, evaluate,
 };
 
 use crate::cases::{Case, cases};
@@ -15,12 +16,20 @@ fn numbers(scores: &Scores) -> Vec<(&'static str, f64)> {
         ("accuracy", scores.accuracy),
         ("nll", scores.nll),
         ("brier", scores.brier),
-        ("ece", scores.ece),
-        ("rmsce", scores.rmsce),
-        ("mce", scores.mce),
+        ("binned ece", scores.ece),
+        ("binned rmsce", scores.rmsce),
+        ("binned mce", scores.mce),
+        ("binned average", scores.bin_average_error),
         ("mean confidence", scores.mean_confidence),
         ("mean entropy", scores.mean_entropy),
         ("mean logit gap", scores.mean_logit_gap.unwrap()),
+        ("binned debiased square", scores.debiased.squared),
+        ("brier of the top class", scores.murphy.brier),
+        ("binned reliability", scores.murphy.reliability),
+        ("binned resolution", scores.murphy.resolution),
+        ("binned uncertainty", scores.murphy.uncertainty),
+        ("binned variance", scores.murphy.within_bin_variance),
+        ("binned covariance", scores.murphy.within_bin_covariance),
     ]
 }
 
@@ -44,6 +53,8 @@ proptest! {
             (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         // By bin: rows, confidence, right ones.
         let mut table = vec![(0.0, 0.0, 0.0); bins];
+        // Every row's bin, confidence and whether it is right.
+        let mut outcomes = Vec::new();
         let rows = case.softmax().into_iter().zip(case.logits.chunks(case.classes));
         for ((p, z), &y) in rows.zip(&case.labels) {
             let top = (0..p.len()).rev().max_by(|&i, &j| z[i].total_cmp(&z[j])).unwrap();
@@ -58,11 +69,26 @@ proptest! {
                 entropy -= p * p.ln();
             }
             let bin = (0..bins).find(|&m| p[top] <= (m + 1) as f64 / bins as f64);
-            let cell = &mut table[bin.unwrap_or(bins - 1)];
+            let bin = bin.unwrap_or(bins - 1);
+            outcomes.push((bin, p[top], right));
+            let cell = &mut table[bin];
             *cell = (cell.0 + 1.0, cell.1 + p[top], cell.2 + right);
         }
         let filled = || table.iter().filter(|cell| cell.0 > 0.0);
         let gaps = || filled().map(|cell| (cell.0, (cell.1 - cell.2).abs() / cell.0));
+        let accuracy = |cell: &(f64, f64, f64)| cell.2 / cell.0;
+        let within = |term: fn(f64, f64) -> f64| {
+            let term = |&(bin, c, a): &(usize, f64, f64)| {
+                let cell = &table[bin];
+                term(c - cell.1 / cell.0, a - accuracy(cell))
+            };
+            outcomes.iter().map(term).sum::<f64>() / n
+        };
+        let debiased = |cell: &(f64, f64, f64)| {
+            let (gap, accuracy) = ((cell.1 - cell.2) / cell.0, accuracy(cell));
+            cell.0 / n * (gap.powi(2) - accuracy * (1.0 - accuracy) / (cell.0 - 1.0))
+        };
+        let spread = |cell: &(f64, f64, f64)| cell.0 / n * (accuracy(cell) - correct / n).powi(2);
         let expected = [
             correct / n,
             nll / n,
@@ -70,9 +96,17 @@ proptest! {
             gaps().map(|(count, gap)| count / n * gap).sum(),
             gaps().map(|(count, gap)| count / n * gap * gap).sum::<f64>().sqrt(),
             gaps().map(|(_, gap)| gap).fold(0.0, f64::max),
+            gaps().map(|(_, gap)| gap).sum::<f64>() / gaps().count() as f64,
             confidence / n,
             entropy / n,
             gap / n,
+            table.iter().filter(|cell| cell.0 > 1.0).map(debiased).sum(),
+            outcomes.iter().map(|(_, c, a)| (c - a).powi(2)).sum::<f64>() / n,
+            gaps().map(|(count, gap)| count / n * gap * gap).sum(),
+            filled().map(spread).sum(),
+            correct / n * (1.0 - correct / n),
+            within(|c, _| c * c),
+            within(|c, a| c * a),
         ];
         for ((what, found), expected) in numbers(&scores).into_iter().zip(expected) {
             prop_assert!((found - expected).abs() < 1e-12, "{what}: {found}, not {expected}");
@@ -124,6 +158,12 @@ proptest! {
         prop_assert!(scores.ece <= scores.rmsce + 1e-15);
         prop_assert!(scores.rmsce <= scores.mce + 1e-15);
         prop_assert!(scores.mce <= 1.0);
+        prop_assert!(scores.bin_average_error <= scores.mce + 1e-15);
+        let square = scores.rmsce.powi(2);
+        prop_assert!(scores.debiased.squared <= square + 1e-15);
+        prop_assert_eq!(scores.debiased.root, scores.debiased.squared.max(0.0).sqrt());
+        prop_assert!((scores.murphy.reliability - square).abs() < 1e-15);
+        prop_assert!((scores.murphy.sum() - scores.murphy.brier).abs() < 2e-15);
     }
 
     #[test]
@@ -140,7 +180,7 @@ proptest! {
             evaluate(&of_logarithms, &labels, 1).unwrap(),
         ] {
             for ((what, found), (_, expected)) in numbers(&scores).into_iter().zip(&expected) {
-                if !what.ends_with("ce") {
+                if !what.starts_with("binned") {
                     prop_assert!((found - expected).abs() < 1e-11, "{what}: {found}, {expected}");
                 }
             }
@@ -163,6 +203,7 @@ proptest! {
             alone(&case, error(CalibrationNorm::Expected)),
             alone(&case, error(CalibrationNorm::RootMeanSquare)),
             alone(&case, error(CalibrationNorm::Maximum { minimum_count: 0 })),
+            alone(&case, error(CalibrationNorm::BinAverage)),
             alone(&case, MeanConfidence::default()),
             alone(&case, MeanEntropy::default()),
             alone(&case, LogitGap::default()),
@@ -170,6 +211,8 @@ proptest! {
         for ((what, found), part) in numbers(&scores).into_iter().zip(parts) {
             prop_assert_eq!(Some(found), part, "{}", what);
         }
+        let murphy = alone(&case, MurphyDecomposition::new(bins).unwrap());
+        prop_assert_eq!(Some(scores.murphy), murphy);
         let diagram = alone(&case, CalibrationBins::new(bins).unwrap());
         prop_assert_eq!(Some(scores.diagram), diagram);
     }

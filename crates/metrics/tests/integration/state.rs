@@ -2,9 +2,11 @@
 
 use softlabel_core::{Error, Labels, Logits, Probabilities};
 use softlabel_metrics::{
-    Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationError, CalibrationNorm,
-    Evaluation, LogitGap, MeanConfidence, MeanEntropy, NegativeLogLikelihood, Predictions,
-    ReliabilityDiagram, Scores, evaluate,
+    Accumulator, Accuracy, AdaptiveCalibration, BrierScore, CalibrationBins, CalibrationError,
+    CalibrationNorm, ClasswiseCalibration, EqualMassCalibration, Evaluation,
+    KolmogorovSmirnovError, LogitGap, MeanConfidence, MeanEntropy, MurphyDecomposition,
+    NegativeLogLikelihood, Predictions, ReliabilityDiagram, Scores, SelectiveClassification,
+    SelectiveScores, evaluate, murphy_decomposition,
 };
 
 fn logits() -> Logits<'static, f64> {
@@ -27,6 +29,13 @@ fn state_and_results_cross_threads() {
     assert_send_and_sync::<LogitGap>();
     assert_send_and_sync::<CalibrationBins>();
     assert_send_and_sync::<CalibrationError>();
+    assert_send_and_sync::<MurphyDecomposition>();
+    assert_send_and_sync::<SelectiveClassification>();
+    assert_send_and_sync::<EqualMassCalibration>();
+    assert_send_and_sync::<KolmogorovSmirnovError>();
+    assert_send_and_sync::<ClasswiseCalibration>();
+    assert_send_and_sync::<AdaptiveCalibration>();
+    assert_send_and_sync::<SelectiveScores>();
     assert_send_and_sync::<Scores>();
     assert_send_and_sync::<ReliabilityDiagram>();
 }
@@ -50,6 +59,20 @@ fn nothing_drifts_over_a_billion_rows() {
     }
     assert!((scores.nll + 0.5 * (0.9f64.ln() + 0.1f64.ln())).abs() < 1e-15);
     assert!((scores.brier - (0.01 + 0.81)).abs() < 1e-15);
+    let murphy = scores.murphy;
+    for (found, expected) in [
+        (murphy.brier, 0.41),
+        (murphy.sum(), 0.41),
+        (murphy.reliability, 0.16),
+        (murphy.resolution, 0.0),
+        (murphy.uncertainty, 0.25),
+        (murphy.within_bin_variance, 0.0),
+        (murphy.within_bin_covariance, 0.0),
+        (scores.bin_average_error, 0.4),
+        (scores.debiased.squared, 0.16 - 0.25 / f64::from((1 << 30) - 1)),
+    ] {
+        assert!((found - expected).abs() < 1e-15, "{found}, not {expected}");
+    }
 }
 
 #[test]
@@ -158,6 +181,57 @@ fn impossible_bins_are_not_read() {
     let bin = r#"{"count":1,"correct":1,"confidence":{"sum":0.5,"compensation":0.0}}"#;
     let bins: CalibrationBins = serde_json::from_str(&format!("[{bin},{bin}]")).unwrap();
     assert_eq!((bins.count(), bins.samples()), (2, 2));
+}
+
+/// Over all outcomes of four rows of confidence 3/4 that are right with this probability, the
+/// square is 0 on average and the plain one is not.
+#[test]
+fn the_debiased_square_of_a_calibrated_classifier_is_zero_on_average() {
+    let rows = Probabilities::new([0.75, 0.25].repeat(4), 2).unwrap();
+    let (mut debiased, mut plain, mut negative) = (0.0, 0.0, 0);
+    for outcome in 0..16_u8 {
+        let labels: Vec<u8> = (0..4).map(|row| outcome >> row & 1).collect();
+        let wrong = i32::try_from(outcome.count_ones()).unwrap();
+        let chance = 0.25f64.powi(wrong) * 0.75f64.powi(4 - wrong);
+        let scores = evaluate(&rows, &Labels::new(&labels, 2).unwrap(), 15).unwrap();
+        debiased += chance * scores.debiased.squared;
+        plain += chance * scores.rmsce.powi(2);
+        negative += u32::from(scores.debiased.squared < 0.0);
+        assert_eq!(scores.debiased.root, scores.debiased.squared.max(0.0).sqrt());
+    }
+    assert!(debiased.abs() < 1e-16, "{debiased}");
+    assert!((plain - 0.75 * 0.25 / 4.0).abs() < 1e-16, "{plain}");
+    assert!(negative > 0);
+}
+
+/// Murphy's three terms are the score where a bin holds a single confidence, and only there.
+#[test]
+fn terms_within_bins_close_the_decomposition() {
+    let rows = Probabilities::new(vec![0.55, 0.45, 0.9, 0.1, 0.7, 0.3, 0.8, 0.2], 2).unwrap();
+    let labels = Labels::new(&[1, 0, 0, 1], 2).unwrap();
+    for (bins, alone) in [(1, false), (15, true)] {
+        let terms = murphy_decomposition(&rows, &labels, bins).unwrap();
+        let three = terms.reliability - terms.resolution + terms.uncertainty;
+        assert_eq!((three - terms.brier).abs() < 1e-15, alone, "{bins}");
+        assert!((terms.sum() - terms.brier).abs() < 1e-15, "{bins}");
+    }
+    let json = r#"{"score":{"samples":0,"sum":{"sum":0.0,"compensation":0.0}},"cells":[]}"#;
+    assert!(serde_json::from_str::<MurphyDecomposition>(json).is_err());
+    let error =
+        MurphyDecomposition::default().merge(&MurphyDecomposition::new(10).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "accumulator to merge: expected 15 bins, found 10 bins");
+}
+
+#[test]
+fn bins_count_alike_in_their_average_whatever_they_hold() {
+    // Three rows of confidence 0.75, all right, and a wrong one of confidence 1.
+    let rows = Probabilities::new(vec![0.75, 0.25, 0.75, 0.25, 0.75, 0.25, 1.0, 0.0], 2).unwrap();
+    let labels = Labels::new(&[0, 0, 0, 1], 2).unwrap();
+    let mut error = CalibrationError::new(15, CalibrationNorm::BinAverage).unwrap();
+    error.update(&rows, &labels).unwrap();
+    assert_eq!(error.compute(), Some(0.625));
+    let scores = evaluate(&rows, &labels, 15).unwrap();
+    assert_eq!((scores.ece, scores.bin_average_error), (1.75 / 4.0, 0.625));
 }
 
 #[test]
