@@ -43,7 +43,7 @@ pub(super) fn recipes(workspace: &Workspace) -> Result<Outcome> {
                 .cargo()
                 .args(["run", "--package", "softlabel-cli", "--", "run"])
                 .arg(Path::new("examples/recipes").join(file_name(recipe)))
-                .args(["--quick", "--out"])
+                .args(["--quick", "--threads", "1", "--out"])
                 .arg(folder.path().join(stem(recipe))),
         )?;
     }
