@@ -7,6 +7,8 @@
 //! - [`TiltedMoments`]: what a fit of the temperature needs of a row.
 //! - [`EqualWidthBins`]: which bin a confidence falls into.
 //! - [`find_root`]: Newton's method that cannot leave its bracket.
+//! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS.
+//! - [`isotonic_blocks`]: least squares under an order, by pooling adjacent violators.
 //!
 //! Whatever the element type of a row, the arithmetic is done in `f64`.
 //! This crate knows nothing of tensors, labels as a type, or files; it checks shapes where it must
@@ -23,6 +25,8 @@
 //! ```
 
 mod bins;
+mod isotonic;
+mod lbfgs;
 mod log_odds;
 mod moments;
 mod newton;
@@ -31,6 +35,8 @@ mod statistics;
 mod sum;
 
 pub use bins::{EqualWidthBins, InvalidBinCount};
+pub use isotonic::{IsotonicBlock, isotonic_blocks};
+pub use lbfgs::{Minimum, MinimumOutcome, MinimumSettings, minimize};
 pub use log_odds::log_odds_in_place;
 pub use moments::TiltedMoments;
 pub use newton::{Root, RootOutcome, RootSettings, find_root};
