@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::Document;
-use crate::{Calibrator, FitDiagnostics, PlattScaling, Result, TemperatureScaling};
+use crate::{
+    Calibrator, FitDiagnostics, IsotonicCalibration, PlattScaling, Result, TemperatureScaling,
+};
 
 /// A fitted map of any kind.
 ///
@@ -31,17 +33,11 @@ pub enum AnyCalibrator {
     Temperature(TemperatureScaling),
     /// A sigmoid for every class.
     Platt(PlattScaling),
+    /// A non-decreasing map for every class.
+    Isotonic(IsotonicCalibration),
 }
 
 impl AnyCalibrator {
-    /// The name of the map's kind, as documents write it: `"temperature"` or `"platt"`.
-    pub fn method(&self) -> &'static str {
-        match self {
-            Self::Temperature(_) => TemperatureScaling::METHOD,
-            Self::Platt(_) => PlattScaling::METHOD,
-        }
-    }
-
     /// The map as a JSON document; reading it gives the same map to the last bit.
     ///
     /// # Errors
@@ -72,37 +68,54 @@ impl AnyCalibrator {
     }
 }
 
-impl From<TemperatureScaling> for AnyCalibrator {
-    fn from(map: TemperatureScaling) -> Self {
-        Self::Temperature(map)
-    }
+/// A map of any kind from one of each, and what all of them can do.
+macro_rules! any_of {
+    ($($map:ident => $variant:ident),+ $(,)?) => {
+        $(
+            impl From<$map> for AnyCalibrator {
+                fn from(map: $map) -> Self {
+                    Self::$variant(map)
+                }
+            }
+        )+
+
+        impl AnyCalibrator {
+            /// The name of the map's kind, as documents write it, such as `"temperature"` or
+            /// `"platt"`.
+            pub fn method(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $map::METHOD,)+
+                }
+            }
+        }
+
+        impl Calibrator for AnyCalibrator {
+            fn classes(&self) -> usize {
+                match self {
+                    $(Self::$variant(map) => map.classes(),)+
+                }
+            }
+
+            fn diagnostics(&self) -> Option<&FitDiagnostics> {
+                match self {
+                    $(Self::$variant(map) => map.diagnostics(),)+
+                }
+            }
+
+            fn apply<T: Scalar>(
+                &self,
+                logits: &Logits<'_, T>,
+            ) -> Result<LogProbabilities<'static, f64>> {
+                match self {
+                    $(Self::$variant(map) => map.apply(logits),)+
+                }
+            }
+        }
+    };
 }
 
-impl From<PlattScaling> for AnyCalibrator {
-    fn from(map: PlattScaling) -> Self {
-        Self::Platt(map)
-    }
-}
-
-impl Calibrator for AnyCalibrator {
-    fn classes(&self) -> usize {
-        match self {
-            Self::Temperature(map) => map.classes(),
-            Self::Platt(map) => map.classes(),
-        }
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        match self {
-            Self::Temperature(map) => map.diagnostics(),
-            Self::Platt(map) => map.diagnostics(),
-        }
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        match self {
-            Self::Temperature(map) => map.apply(logits),
-            Self::Platt(map) => map.apply(logits),
-        }
-    }
+any_of! {
+    TemperatureScaling => Temperature,
+    PlattScaling => Platt,
+    IsotonicCalibration => Isotonic,
 }

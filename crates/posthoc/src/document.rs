@@ -20,7 +20,8 @@ use serde_json::Value;
 use softlabel_core::{Error as Input, Temperature};
 
 use crate::{
-    AnyCalibrator, Calibrator, Error, FitDiagnostics, PlattScaling, Result, TemperatureScaling,
+    AnyCalibrator, Calibrator, Error, FitDiagnostics, Interpolation, IsotonicCalibration,
+    IsotonicOptions, PlattScaling, Result, TemperatureScaling, Zeros,
 };
 
 const SCHEMA: &str = "softlabel.calibrator/1";
@@ -35,8 +36,13 @@ impl PlattScaling {
     pub(crate) const METHOD: &'static str = "platt";
 }
 
+impl IsotonicCalibration {
+    pub(crate) const METHOD: &'static str = "isotonic";
+}
+
 /// The methods that this version reads and writes.
-const METHODS: &[&str] = &[TemperatureScaling::METHOD, PlattScaling::METHOD];
+const METHODS: &[&str] =
+    &[TemperatureScaling::METHOD, PlattScaling::METHOD, IsotonicCalibration::METHOD];
 
 /// What every version of the document has, so that a newer one is recognized before it fails to
 /// parse.
@@ -67,6 +73,14 @@ struct TemperatureParameters {
 struct PlattParameters {
     slopes: Vec<f64>,
     intercepts: Vec<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IsotonicParameters {
+    interpolation: Interpolation,
+    zeros: Zeros,
+    knots: Vec<Vec<(f64, f64)>>,
 }
 
 impl Document {
@@ -114,11 +128,24 @@ impl From<PlattScaling> for Document {
     }
 }
 
+impl From<IsotonicCalibration> for Document {
+    fn from(map: IsotonicCalibration) -> Self {
+        let IsotonicOptions { interpolation, zeros } = map.options();
+        let parameters = serde_json::json!({
+            "interpolation": interpolation,
+            "zeros": zeros,
+            "knots": map.knots(),
+        });
+        Self::new(IsotonicCalibration::METHOD, &map, parameters)
+    }
+}
+
 impl From<AnyCalibrator> for Document {
     fn from(map: AnyCalibrator) -> Self {
         match map {
             AnyCalibrator::Temperature(map) => map.into(),
             AnyCalibrator::Platt(map) => map.into(),
+            AnyCalibrator::Isotonic(map) => map.into(),
         }
     }
 }
@@ -143,29 +170,37 @@ impl TryFrom<Document> for AnyCalibrator {
                 }
                 Ok(Self::Platt(PlattScaling::from_parts(&slopes, &intercepts, fit)?))
             }
+            IsotonicCalibration::METHOD => {
+                let IsotonicParameters { interpolation, zeros, knots } =
+                    serde_json::from_value(parameters)?;
+                let options = IsotonicOptions { interpolation, zeros };
+                Ok(Self::Isotonic(IsotonicCalibration::from_parts(classes, knots, options, fit)?))
+            }
             _ => Err(Error::UnknownMethod { known: METHODS, found: method }),
         }
     }
 }
 
-impl TryFrom<Document> for TemperatureScaling {
-    type Error = Error;
+/// A single map is read as any map is, and must turn out to be of its kind.
+macro_rules! read_single {
+    ($($map:ident => $variant:ident),+ $(,)?) => {$(
+        impl TryFrom<Document> for $map {
+            type Error = Error;
 
-    fn try_from(document: Document) -> Result<Self> {
-        match AnyCalibrator::try_from(document)? {
-            AnyCalibrator::Temperature(map) => Ok(map),
-            other => Err(Error::OtherMethod { expected: Self::METHOD, found: other.method() }),
+            fn try_from(document: Document) -> Result<Self> {
+                match AnyCalibrator::try_from(document)? {
+                    AnyCalibrator::$variant(map) => Ok(map),
+                    other => {
+                        Err(Error::OtherMethod { expected: Self::METHOD, found: other.method() })
+                    }
+                }
+            }
         }
-    }
+    )+};
 }
 
-impl TryFrom<Document> for PlattScaling {
-    type Error = Error;
-
-    fn try_from(document: Document) -> Result<Self> {
-        match AnyCalibrator::try_from(document)? {
-            AnyCalibrator::Platt(map) => Ok(map),
-            other => Err(Error::OtherMethod { expected: Self::METHOD, found: other.method() }),
-        }
-    }
+read_single! {
+    TemperatureScaling => Temperature,
+    PlattScaling => Platt,
+    IsotonicCalibration => Isotonic,
 }

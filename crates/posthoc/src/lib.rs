@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
+//! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
 //!
 //! To fit is to make a new thing: [`TemperatureScaling::fit`] returns a fitted map, which carries
 //! its [`FitDiagnostics`], and there is no map that still waits for its fit.
@@ -36,6 +37,8 @@ mod calibrator;
 mod diagnostics;
 mod document;
 mod error;
+mod isotonic;
+mod one_vs_rest;
 mod platt;
 mod sigmoid;
 mod temperature;
@@ -44,5 +47,7 @@ pub use any::AnyCalibrator;
 pub use calibrator::Calibrator;
 pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
 pub use error::{Error, Result};
+pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
+pub use one_vs_rest::Zeros;
 pub use platt::PlattScaling;
 pub use temperature::TemperatureScaling;

@@ -228,7 +228,7 @@ fn map_log_odds(sigmoids: &[Sigmoid], row: &mut [f64]) {
 }
 
 /// How the first class ended that did not converge; every such class is logged.
-fn overall_outcome(fits: &[ClassFit]) -> FitOutcome {
+pub(crate) fn overall_outcome(fits: &[ClassFit]) -> FitOutcome {
     let mut overall = FitOutcome::Converged;
     for (class, fit) in fits.iter().enumerate().filter(|(_, fit)| !fit.outcome.converged()) {
         tracing::warn!(class, outcome = ?fit.outcome, "the data do not determine this class's map");

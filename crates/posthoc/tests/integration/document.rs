@@ -1,7 +1,10 @@
 //! Maps as JSON: what is written comes back, and what is wrong is named.
 
 use softlabel_core::{Error as Input, Labels, Logits, Temperature};
-use softlabel_posthoc::{AnyCalibrator, Calibrator, Error, PlattScaling, TemperatureScaling};
+use softlabel_posthoc::{
+    AnyCalibrator, Calibrator, Error, IsotonicCalibration, IsotonicOptions, PlattScaling,
+    TemperatureScaling,
+};
 
 use crate::{checked, noisy};
 
@@ -30,6 +33,30 @@ const PLATT: &str = r#"{
   }
 }"#;
 
+const ISOTONIC: &str = r#"{
+  "schema": "softlabel.calibrator/1",
+  "method": "isotonic",
+  "classes": 2,
+  "parameters": {
+    "interpolation": "linear",
+    "knots": [
+      [
+        [
+          0.25,
+          0.0
+        ],
+        [
+          0.75,
+          1.0
+        ]
+      ]
+    ],
+    "zeros": {
+      "clip": 1e-6
+    }
+  }
+}"#;
+
 fn read_error(json: &str) -> Error {
     AnyCalibrator::from_json(json).unwrap_err()
 }
@@ -47,6 +74,9 @@ fn documents_look_as_documented() {
     assert_eq!(AnyCalibrator::from(temperature).to_json().unwrap(), TEMPERATURE);
     let platt = PlattScaling::from_parameters(&[1.0, 2.0], &[0.0, -0.5]).unwrap();
     assert_eq!(AnyCalibrator::from(platt).to_json().unwrap(), PLATT);
+    let knots = vec![vec![(0.25, 0.0), (0.75, 1.0)]];
+    let isotonic = IsotonicCalibration::from_knots(2, knots, IsotonicOptions::default()).unwrap();
+    assert_eq!(AnyCalibrator::from(isotonic).to_json().unwrap(), ISOTONIC);
 }
 
 #[test]
@@ -55,7 +85,13 @@ fn fitted_maps_come_back_to_the_bit() {
     let (logits, labels) = checked(&logits, &labels, 3);
     let temperature = TemperatureScaling::fit(&logits, &labels).unwrap();
     let platt = PlattScaling::fit(&logits, &labels).unwrap();
-    for map in [AnyCalibrator::from(temperature.clone()), AnyCalibrator::from(platt.clone())] {
+    let options = IsotonicOptions::default();
+    let isotonic = IsotonicCalibration::fit(&logits, &labels, options).unwrap();
+    for map in [
+        AnyCalibrator::from(temperature.clone()),
+        AnyCalibrator::from(platt.clone()),
+        AnyCalibrator::from(isotonic),
+    ] {
         let read = AnyCalibrator::from_json(&map.to_json().unwrap()).unwrap();
         assert_eq!(read, map);
         assert_eq!(read.diagnostics(), map.diagnostics());
@@ -101,10 +137,10 @@ fn another_schema_is_refused() {
 
 #[test]
 fn another_method_is_refused() {
-    let error = read_error(&changed(r#""temperature","#, r#""isotonic","#));
+    let error = read_error(&changed(r#""temperature","#, r#""spline","#));
     assert_eq!(
         error.to_string(),
-        r#"unknown method "isotonic", expected one of temperature, platt"#
+        r#"unknown method "spline", expected one of temperature, platt, isotonic"#
     );
     let error = serde_json::from_str::<PlattScaling>(TEMPERATURE).unwrap_err().to_string();
     assert!(error.contains(r#"the method "platt", found "temperature""#), "{error}");
@@ -122,6 +158,11 @@ fn impossible_values_are_refused() {
     assert!(matches!(read_error(&changed("10", "0")), Error::Input(Input::Empty { .. })));
     let wrong = PLATT.replace("\"classes\": 2", "\"classes\": 3");
     assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
+    for (from, to) in [("0.75", "0.25"), ("0.75", "1.5"), ("1e-6", "0.5"), (": 2", ": 3")] {
+        assert!(matches!(read_error(&ISOTONIC.replace(from, to)), Error::Input(_)), "{to}");
+    }
+    let wrong = ISOTONIC.replace("linear", "cubic");
+    assert!(matches!(read_error(&wrong), Error::Json(_)));
     let wrong = PLATT.replace("0.0,", "");
     assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
 }

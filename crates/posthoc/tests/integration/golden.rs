@@ -4,9 +4,12 @@
 
 use softlabel_core::{Labels, Logits};
 use softlabel_metrics::evaluate;
-use softlabel_posthoc::{Calibrator, PlattScaling, TemperatureScaling};
+use softlabel_posthoc::{
+    Calibrator, Interpolation, IsotonicCalibration, IsotonicOptions, PlattScaling,
+    TemperatureScaling, Zeros,
+};
 
-use crate::networks::{Network, networks};
+use crate::networks::{Network, folder, golden, networks};
 
 /// Logits and labels of all rows, the first half and the second half.
 fn parts(network: &Network) -> [(Logits<'static, f64>, Labels); 3] {
@@ -18,6 +21,13 @@ fn parts(network: &Network) -> [(Logits<'static, f64>, Labels); 3] {
         let labels = &network.labels[part];
         (Logits::new(logits, classes).unwrap(), Labels::new(labels, classes).unwrap())
     })
+}
+
+/// A number of the reference for maps fitted on the first half and judged on the second.
+fn posthoc(network: &str, map: &str, key: &str) -> f64 {
+    let golden = golden(&folder("posthoc").unwrap());
+    let value = &golden["posthoc"][network][map][key];
+    value.as_f64().unwrap_or_else(|| panic!("golden.json: no number {network} {map} {key}"))
 }
 
 #[test]
@@ -140,5 +150,30 @@ fn sigmoids_of_three_networks() {
         assert_eq!(diagnostics.classes.len(), network.classes);
         let positives: usize = diagnostics.classes.iter().map(|fit| fit.positives).sum();
         assert_eq!(positives, 5000);
+    }
+}
+
+#[test]
+fn isotonic_maps_of_three_networks() {
+    for network in networks("isotonic_maps_of_three_networks") {
+        let [_, (first, first_labels), (second, second_labels)] = parts(&network);
+        let options = IsotonicOptions { interpolation: Interpolation::Linear, zeros: Zeros::Keep };
+        let map = IsotonicCalibration::fit(&first, &first_labels, options).unwrap();
+        let calibrated = map.apply(&second).unwrap();
+        let scores = evaluate(&calibrated, &second_labels, 15).unwrap();
+        let labelled = || calibrated.matrix().iter().zip(second_labels.iter());
+        let zeros = labelled().filter(|(row, label)| row[*label] == f64::NEG_INFINITY).count();
+        // The reference counts a probability 0 of a label as 1e-15.
+        let losses = labelled().map(|(row, label)| -row[label].max(1e-15f64.ln()));
+        let nll = losses.sum::<f64>() / second_labels.len() as f64;
+        let expected = |key: &str| posthoc(network.name, "isotonic_ovr", key);
+        assert_eq!(zeros as f64, expected("zero_prob_true"), "{}", network.name);
+        assert_eq!(scores.accuracy, expected("acc"), "{}", network.name);
+        for (found, key) in [(scores.brier, "brier"), (scores.ece, "ece15"), (nll, "nll")] {
+            // The softmax of ln p is p but for the rounding of f32.
+            let off = (found - expected(key)).abs();
+            assert!(off < 1e-7, "{} {key}: {found}", network.name);
+        }
+        assert!(map.diagnostics().unwrap().outcome.converged());
     }
 }

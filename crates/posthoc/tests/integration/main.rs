@@ -5,6 +5,7 @@
 
 mod document;
 mod golden;
+mod isotonic;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
 mod platt;

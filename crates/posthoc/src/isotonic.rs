@@ -1,0 +1,298 @@
+//! A rising map for every class, one class against the rest, and nothing else assumed.
+//!
+//! q_k = g_k(p_k) / Σ_j g_j(p_j), with p = softmax(z)
+//!
+//! z: logits `[rows, classes]`; g_k: the non-decreasing function that minimizes Σ_i (g(p_ik) −
+//! \[y_i = k\])² over the rows i of the fit.
+//! Rows with the same p_k are one point with their mean, so their order cannot matter.
+//! The minimum determines g at these points only, where it is constant on blocks; between two blocks
+//! [`Interpolation`] says what it is, below the first point it is the first value and above the last
+//! the last.
+//!
+//! With two classes q_1 = g_1(p_1) and q_0 = 1 − q_1.
+//! The top class of a row may change; rows that p tells apart may become ties.
+//!
+//! What is defined where there is little to fit:
+//!
+//! - A class that never occurs among the labels gets 0, one that alone occurs 1
+//!   ([`FitOutcome::OneSided`]).
+//! - A class with the same probability in all rows gets its frequency ([`FitOutcome::Flat`]).
+//! - A class without rows, because it cannot be or no other can, keeps p (`Flat`).
+//! - A row in which every g is 0 becomes uniform over the classes that can be.
+//!
+//! A block in which a class never occurs has g = 0. [`Zeros`] says whether that stays.
+//!
+//! Numerical notes: p in `f64`, where a probability above 1 − 2⁻⁵³ is 1 and ties with others such.
+//! Pooling is O(n) after sorting, see `isotonic_blocks` of `softlabel-kernels`.
+//!
+//! Source: B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass
+//! Probability Estimates" (2002); the fit: M. Ayer, H. D. Brunk, G. M. Ewing, W. T. Reid,
+//! E. Silverman (1955).
+
+use serde::{Deserialize, Serialize};
+use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_kernels::isotonic_blocks;
+
+use crate::calibrator::{check_fit, map_rows};
+use crate::document::Document;
+use crate::one_vs_rest::{check_map_count, diagnostics, map_row, scores};
+use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Zeros};
+
+/// What an isotonic map is between the points of its fit.
+///
+/// ```
+/// use softlabel_posthoc::Interpolation;
+/// assert_eq!(Interpolation::default(), Interpolation::Linear);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// On the straight line from one block to the next, as scikit-learn has it: continuous, and it
+    /// keeps more of the order of p.
+    #[default]
+    Linear,
+    /// As on the block below, up to the first point of the next.
+    Step,
+}
+
+/// How an [`IsotonicCalibration`] is fitted.
+///
+/// ```
+/// use softlabel_posthoc::{Interpolation, IsotonicOptions, Zeros};
+/// let options = IsotonicOptions { zeros: Zeros::Keep, ..IsotonicOptions::default() };
+/// assert_eq!(options.interpolation, Interpolation::Linear);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct IsotonicOptions {
+    /// What the map is between the points of the fit.
+    pub interpolation: Interpolation,
+    /// What becomes of probabilities 0 and 1.
+    pub zeros: Zeros,
+}
+
+/// A point (p, g) that an isotonic map goes through.
+type Knot = (f64, f64);
+
+/// A non-decreasing map of p_k for every class k, renormalized.
+///
+/// g_k is the non-decreasing least-squares fit to "k" (1) against "not k" (0), rows with the same
+/// p_k pooled first; q_k = g_k(p_k) / Σ_j g_j(p_j).
+/// With two classes there is one map, q_1 = g(p_1) and q_0 = 1 − q_1.
+/// The top class of a row may change.
+///
+/// # Little data
+/// A class that never occurs among the labels gets 0 and one that alone occurs 1
+/// ([`FitOutcome::OneSided`]); a class with equal probabilities in all rows gets its frequency, and
+/// one without rows keeps p ([`FitOutcome::Flat`]).
+/// A row in which every g is 0 becomes uniform over the classes that can be.
+///
+/// # Zeros
+/// A map that saw a class nowhere below some p says 0 there, and a label that comes up there has an
+/// infinite negative log-likelihood. [`Zeros`] in the options keeps or clips such values; the
+/// default clips to 1e-6.
+///
+/// # Source
+/// B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability
+/// Estimates" (2002).
+///
+/// # Example
+/// ```
+/// use softlabel_core::{Labels, Logits};
+/// use softlabel_posthoc::{Calibrator, IsotonicCalibration, IsotonicOptions};
+///
+/// // Sure of class 1 in four rows, right in three; against it in two rows, right in one.
+/// let rows = [[0.0, 3.0], [0.0, 3.0], [0.0, 3.0], [0.0, 3.0], [1.0, 0.0], [1.0, 0.0]];
+/// let logits = Logits::new(rows.concat(), 2)?;
+/// let labels = Labels::new(&[1, 1, 1, 0, 0, 1], 2)?;
+/// let map = IsotonicCalibration::fit(&logits, &labels, IsotonicOptions::default())?;
+/// let calibrated = map.apply(&logits)?;
+/// assert!((calibrated.as_slice()[1].exp() - 0.75).abs() < 1e-15);
+/// assert!((calibrated.as_slice()[9].exp() - 0.5).abs() < 1e-15);
+/// # Ok::<(), softlabel_posthoc::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Document", into = "Document")]
+#[doc(alias = "isotonic regression")]
+pub struct IsotonicCalibration {
+    /// One a class, but a single one (of class 1) for two classes; none is empty.
+    knots: Vec<Vec<Knot>>,
+    classes: usize,
+    options: IsotonicOptions,
+    diagnostics: Option<FitDiagnostics>,
+}
+
+impl IsotonicCalibration {
+    /// Fits a non-decreasing map for every class against the rest.
+    ///
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) if there are no rows, fewer rows than classes, not one
+    /// label a row, labels of another number of classes, or an ε of [`Zeros::Clip`] outside (0,
+    /// 1/2); [`Error::ImpossibleLabel`](crate::Error::ImpossibleLabel) if a label has the logit −∞.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Logits};
+    /// use softlabel_posthoc::{IsotonicCalibration, IsotonicOptions, Zeros};
+    ///
+    /// let logits = Logits::new(&[2.0f32, 0.0, 0.0, 2.0], 2)?;
+    /// let labels = Labels::new(&[0, 1], 2)?;
+    /// let map = IsotonicCalibration::fit(&logits, &labels, IsotonicOptions::default())?;
+    /// assert_eq!(map.knots()[0].len(), 2);
+    /// assert_eq!(map.knots()[0][1].1, 1.0);
+    ///
+    /// let options = IsotonicOptions { zeros: Zeros::Clip(0.5), ..Default::default() };
+    /// assert!(IsotonicCalibration::fit(&logits, &labels, options).is_err());
+    /// # Ok::<(), softlabel_posthoc::Error>(())
+    /// ```
+    pub fn fit<T: Scalar>(
+        logits: &Logits<'_, T>,
+        labels: &Labels,
+        options: IsotonicOptions,
+    ) -> Result<Self> {
+        check_fit(logits, labels)?;
+        options.zeros.checked()?;
+        let (knots, fits): (Vec<_>, Vec<_>) =
+            scores(logits, labels)?.into_iter().map(fit_class).unzip();
+        let mut map = Self { knots, classes: logits.classes(), options, diagnostics: None };
+        let after = map.calibrated(logits)?;
+        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        Ok(map)
+    }
+
+    /// The map through given points (p, g), for `classes` classes.
+    ///
+    /// `knots` has one list of points a class, but for two classes a single one, that of class 1.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) if `classes` is 0, if there are more or fewer lists, if
+    /// one is empty, if p does not rise strictly or g falls, if one of them is outside \[0, 1\], or
+    /// for an ε of [`Zeros::Clip`] outside (0, 1/2).
+    ///
+    /// ```
+    /// use softlabel_core::Logits;
+    /// use softlabel_posthoc::{Calibrator, Interpolation, IsotonicCalibration, IsotonicOptions};
+    ///
+    /// let knots = vec![vec![(0.25, 0.0), (0.75, 1.0)]];
+    /// let logits = Logits::new(vec![0.6f64.ln(), 0.4f64.ln()], 2)?;
+    /// let mut options = IsotonicOptions::default();
+    /// let map = IsotonicCalibration::from_knots(2, knots.clone(), options)?;
+    /// assert!((map.apply(&logits)?.as_slice()[1].exp() - 0.3).abs() < 1e-15);
+    ///
+    /// options.interpolation = Interpolation::Step;
+    /// let map = IsotonicCalibration::from_knots(2, knots, options)?;
+    /// assert!((map.apply(&logits)?.as_slice()[1].exp() - 1e-6).abs() < 1e-15);
+    /// # Ok::<(), softlabel_posthoc::Error>(())
+    /// ```
+    pub fn from_knots(
+        classes: usize,
+        knots: Vec<Vec<(f64, f64)>>,
+        options: IsotonicOptions,
+    ) -> Result<Self> {
+        Self::from_parts(classes, knots, options, None)
+    }
+
+    pub(crate) fn from_parts(
+        classes: usize,
+        knots: Vec<Vec<Knot>>,
+        options: IsotonicOptions,
+        diagnostics: Option<FitDiagnostics>,
+    ) -> Result<Self> {
+        check_map_count(classes, knots.len())?;
+        options.zeros.checked()?;
+        for list in &knots {
+            if list.is_empty() {
+                return Err(Input::Empty { what: "a list of knots" }.into());
+            }
+            let outside = |value: &f64| !(0.0..=1.0).contains(value);
+            if let Some(found) = list.iter().flat_map(|&(p, g)| [p, g]).find(outside) {
+                let name = "a coordinate of a knot";
+                return Err(Input::OutOfRange { name, expected: "in [0, 1]", found }.into());
+            }
+            for pair in list.windows(2) {
+                if pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1 {
+                    let (name, found) = ("a knot", pair[1].0);
+                    let expected = "right of the knot before it, and not below";
+                    return Err(Input::OutOfRange { name, expected, found }.into());
+                }
+            }
+        }
+        Ok(Self { knots, classes, options, diagnostics })
+    }
+
+    /// The points (p, g) of every map, p rising: one list a class, but for two classes a single
+    /// one, that of class 1.
+    pub fn knots(&self) -> &[Vec<(f64, f64)>] {
+        &self.knots
+    }
+
+    /// How the map was fitted: what is between its points, and what becomes of zeros.
+    pub fn options(&self) -> IsotonicOptions {
+        self.options
+    }
+
+    fn calibrated<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<Vec<f64>> {
+        let IsotonicOptions { interpolation, zeros } = self.options;
+        let value = |map: usize, p: f64| interpolate(&self.knots[map], interpolation, p);
+        map_rows(logits, self.classes, |row| map_row(row, zeros, value))
+    }
+}
+
+impl Calibrator for IsotonicCalibration {
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn diagnostics(&self) -> Option<&FitDiagnostics> {
+        self.diagnostics.as_ref()
+    }
+
+    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
+        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
+    }
+}
+
+/// The points of the map of one class: both ends of every block.
+fn fit_class(mut scores: Vec<(f64, bool)>) -> (Vec<Knot>, ClassFit) {
+    let positives = scores.iter().filter(|(_, positive)| *positive).count();
+    let negatives = scores.len() - positives;
+    scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+    let ties: Vec<&[(f64, bool)]> = scores.chunk_by(|(x, _), (y, _)| x == y).collect();
+    let outcome = match (ties.len(), positives.min(negatives)) {
+        (0, _) => FitOutcome::Flat,
+        (_, 0) => FitOutcome::OneSided,
+        (1, _) => FitOutcome::Flat,
+        _ => FitOutcome::Converged,
+    };
+    let weights: Vec<f64> = ties.iter().map(|tie| tie.len() as f64).collect();
+    let share = |tie: &&[(f64, bool)]| {
+        tie.iter().filter(|(_, positive)| *positive).count() as f64 / tie.len() as f64
+    };
+    let shares: Vec<f64> = ties.iter().map(share).collect();
+    let mut knots = Vec::new();
+    for block in isotonic_blocks(&shares, &weights).unwrap_or_default() {
+        let value = block.value.clamp(0.0, 1.0);
+        knots.push((ties[block.first][0].0, value));
+        if block.last > block.first {
+            knots.push((ties[block.last][0].0, value));
+        }
+    }
+    if knots.is_empty() {
+        knots = vec![(0.0, 0.0), (1.0, 1.0)];
+    }
+    (knots, ClassFit { positives, negatives, iterations: 0, outcome })
+}
+
+/// The value at p of the map through `knots`, of which there is at least one.
+fn interpolate(knots: &[Knot], interpolation: Interpolation, p: f64) -> f64 {
+    let after = knots.partition_point(|&(x, _)| x <= p);
+    let Some(&(x, g)) = after.checked_sub(1).and_then(|before| knots.get(before)) else {
+        return knots.first().map_or(p, |&(_, first)| first);
+    };
+    match (interpolation, knots.get(after)) {
+        (Interpolation::Linear, Some(&(next_x, next_g))) => {
+            g + (next_g - g) * ((p - x) / (next_x - x))
+        }
+        _ => g,
+    }
+}

@@ -1,0 +1,172 @@
+//! Maps of single probabilities, one class against the rest, made distributions again.
+//!
+//! q_k = g_k(p_k) / Σ_j g_j(p_j), with p = softmax(z)
+//!
+//! z: logits `[rows, classes]`; g_k: a map of \[0, 1\] into \[0, 1\], fitted on "k" against "not k".
+//! With two classes there is one map only, that of class 1, and q_0 = 1 − q_1: the fit of class 0
+//! would be its mirror image.
+//!
+//! - A class that cannot be (z = −∞) stays so and adds nothing; rows in which a class cannot be, or
+//!   no other can, are left out of its fit.
+//! - If all g of a row are 0 every class that can be is equally likely.
+//!
+//! Numerical notes: in `f64`.
+//! Maps that are constant somewhere take the value 0 there if nothing but other classes was seen;
+//! [`Zeros`] says what becomes of that.
+//!
+//! Source: B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass
+//! Probability Estimates" (2002).
+
+use serde::{Deserialize, Serialize};
+use softlabel_core::{Error as Input, Labels, Logits, Scalar};
+use softlabel_kernels::{log_softmax_in_place, softmax_in_place};
+
+use crate::calibrator::{map_rows, mean_nll, rows_and_labels};
+use crate::platt::overall_outcome;
+use crate::{ClassFit, FitDiagnostics, Result};
+
+/// What becomes of probabilities 0 and 1 that a map of single classes gives.
+///
+/// Where a map saw nothing but other classes it says 0, and if such a class comes up after all the
+/// negative log-likelihood is infinite.
+///
+/// ```
+/// use softlabel_posthoc::Zeros;
+/// assert_eq!(Zeros::default(), Zeros::Clip(1e-6));
+/// assert_eq!(serde_json::to_string(&Zeros::Keep).unwrap(), r#""keep""#);
+/// assert_eq!(serde_json::to_string(&Zeros::Clip(0.001)).unwrap(), r#"{"clip":0.001}"#);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Zeros {
+    /// They stay: 0 is what the rows of the fit say, and −∞ its logarithm.
+    Keep,
+    /// What a map gives is brought into \[ε, 1 − ε\] before the row is normalized; ε lies in (0,
+    /// 1/2).
+    Clip(f64),
+}
+
+impl Default for Zeros {
+    /// Clipped to \[1e-6, 1 − 1e-6\].
+    fn default() -> Self {
+        Self::Clip(1e-6)
+    }
+}
+
+impl Zeros {
+    /// The same, if ε is in its range.
+    pub(crate) fn checked(self) -> Result<Self> {
+        match self {
+            Self::Clip(found) if !(found > 0.0 && found < 0.5) => {
+                Err(Input::OutOfRange { name: "epsilon", expected: "in (0, 0.5)", found }.into())
+            }
+            valid => Ok(valid),
+        }
+    }
+
+    fn apply(self, probability: f64) -> f64 {
+        match self {
+            Self::Keep => probability,
+            Self::Clip(epsilon) => probability.clamp(epsilon, 1.0 - epsilon),
+        }
+    }
+}
+
+/// How many maps `classes` classes have.
+pub(crate) fn map_count(classes: usize) -> usize {
+    if classes == 2 { 1 } else { classes }
+}
+
+/// The class that the map with this index is about.
+pub(crate) fn class_of(map: usize, classes: usize) -> usize {
+    if classes == 2 { 1 } else { map }
+}
+
+/// For every map the probabilities of its class, each with whether its row is of the class.
+pub(crate) fn scores<T: Scalar>(
+    logits: &Logits<'_, T>,
+    labels: &Labels,
+) -> Result<Vec<Vec<(f64, bool)>>> {
+    let classes = logits.classes();
+    let probabilities = map_rows(logits, classes, softmax_in_place)?;
+    let mut scores = vec![Vec::new(); map_count(classes)];
+    for ((row, label), probabilities) in
+        rows_and_labels(logits, labels).zip(probabilities.chunks_exact(classes))
+    {
+        let possible = |class: usize| row[class].into() > f64::NEG_INFINITY;
+        if (0..classes).filter(|&class| possible(class)).count() < 2 {
+            continue;
+        }
+        for (map, scores) in scores.iter_mut().enumerate() {
+            let class = class_of(map, classes);
+            if possible(class) {
+                scores.push((probabilities[class], label == class));
+            }
+        }
+    }
+    Ok(scores)
+}
+
+/// Replaces the logits of a row by the logarithms of calibrated probabilities; `calibrated` is g.
+pub(crate) fn map_row(row: &mut [f64], zeros: Zeros, calibrated: impl Fn(usize, f64) -> f64) {
+    let classes = row.len();
+    let possible = row.iter().filter(|&&z| z > f64::NEG_INFINITY).count();
+    if possible < 2 {
+        log_softmax_in_place(row);
+        return;
+    }
+    let can_be: Vec<bool> = row.iter().map(|&z| z > f64::NEG_INFINITY).collect();
+    softmax_in_place(row);
+    if classes == 2 {
+        let second = zeros.apply(calibrated(0, row[1]));
+        row.copy_from_slice(&[(-second).ln_1p(), second.ln()]);
+        return;
+    }
+    for (class, value) in row.iter_mut().enumerate().filter(|&(class, _)| can_be[class]) {
+        *value = zeros.apply(calibrated(class, *value));
+    }
+    let total: f64 = row.iter().zip(&can_be).filter(|&(_, can)| *can).map(|(value, _)| value).sum();
+    for (value, can) in row.iter_mut().zip(can_be) {
+        *value = match (can, total > 0.0) {
+            (false, _) => f64::NEG_INFINITY,
+            (true, true) => (*value / total).ln(),
+            (true, false) => -(possible as f64).ln(),
+        };
+    }
+}
+
+/// How the fits of all maps went together; `after` are the calibrated log-probabilities.
+pub(crate) fn diagnostics<T: Scalar>(
+    logits: &Logits<'_, T>,
+    labels: &Labels,
+    after: &[f64],
+    mut fits: Vec<ClassFit>,
+) -> Result<FitDiagnostics> {
+    let before = map_rows(logits, logits.classes(), log_softmax_in_place)?;
+    let iterations = fits.iter().map(|fit| fit.iterations).sum();
+    if let (2, &[fit]) = (logits.classes(), fits.as_slice()) {
+        let mirrored = ClassFit { positives: fit.negatives, negatives: fit.positives, ..fit };
+        fits = vec![mirrored, fit];
+    }
+    Ok(FitDiagnostics {
+        samples: logits.rows(),
+        nll_before: mean_nll(&before, labels),
+        nll_after: mean_nll(after, labels),
+        iterations,
+        outcome: overall_outcome(&fits),
+        classes: fits,
+    })
+}
+
+/// Checks the number of maps of a document or of given parameters.
+pub(crate) fn check_map_count(classes: usize, found: usize) -> Result<()> {
+    if classes == 0 {
+        return Err(Input::Empty { what: "the set of classes" }.into());
+    }
+    let expected = map_count(classes);
+    if found != expected {
+        let expected = format!("{expected} for {classes} classes");
+        return Err(Input::mismatch("number of maps", expected, found.to_string()).into());
+    }
+    Ok(())
+}
