@@ -5,7 +5,8 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::Document;
 use crate::{
-    Calibrator, FitDiagnostics, IsotonicCalibration, PlattScaling, Result, TemperatureScaling,
+    BiasCorrectedTemperature, Calibrator, DirichletCalibration, FitDiagnostics,
+    IsotonicCalibration, MatrixScaling, PlattScaling, Result, TemperatureScaling, VectorScaling,
 };
 
 /// A fitted map of any kind.
@@ -35,6 +36,14 @@ pub enum AnyCalibrator {
     Platt(PlattScaling),
     /// A non-decreasing map for every class.
     Isotonic(IsotonicCalibration),
+    /// One temperature for all logits, and a constant for every class.
+    BiasCorrected(BiasCorrectedTemperature),
+    /// A factor and a constant for every class.
+    Vector(VectorScaling),
+    /// A matrix and a constant for every class.
+    Matrix(MatrixScaling),
+    /// A matrix of log-probabilities and a constant for every class.
+    Dirichlet(DirichletCalibration),
 }
 
 impl AnyCalibrator {
@@ -118,4 +127,8 @@ any_of! {
     TemperatureScaling => Temperature,
     PlattScaling => Platt,
     IsotonicCalibration => Isotonic,
+    BiasCorrectedTemperature => BiasCorrected,
+    VectorScaling => Vector,
+    MatrixScaling => Matrix,
+    DirichletCalibration => Dirichlet,
 }

@@ -32,7 +32,8 @@ pub trait Calibrator {
     /// The calibrated log-probabilities of every row of `logits`.
     ///
     /// # Errors
-    /// [`Error::ClassCount`] if the logits are of another number of classes.
+    /// [`Error::ClassCount`] if the logits are of another number of classes;
+    /// [`Error::ImpossibleClass`] if one is −∞ and the map is a matrix, which says so.
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>>;
 }
 
@@ -42,12 +43,19 @@ pub(crate) fn map_rows<T: Scalar>(
     classes: usize,
     map: impl Fn(&mut [f64]),
 ) -> Result<Vec<f64>> {
-    if logits.classes() != classes {
-        return Err(Error::ClassCount { expected: classes, found: logits.classes() });
-    }
+    check_class_count(logits, classes)?;
     let mut values: Vec<f64> = logits.as_slice().iter().map(|&logit| logit.into()).collect();
     values.chunks_exact_mut(classes).for_each(map);
     Ok(values)
+}
+
+/// Checks that a map for `classes` classes can be applied to `logits`.
+pub(crate) fn check_class_count<T: Scalar>(logits: &Logits<'_, T>, classes: usize) -> Result<()> {
+    if logits.classes() == classes {
+        Ok(())
+    } else {
+        Err(Error::ClassCount { expected: classes, found: logits.classes() })
+    }
 }
 
 /// Checks what every fit needs: one label a row, the same classes, enough rows, no impossible

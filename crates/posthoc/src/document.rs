@@ -20,8 +20,9 @@ use serde_json::Value;
 use softlabel_core::{Error as Input, Temperature};
 
 use crate::{
-    AnyCalibrator, Calibrator, Error, FitDiagnostics, Interpolation, IsotonicCalibration,
-    IsotonicOptions, PlattScaling, Result, TemperatureScaling, Zeros,
+    AnyCalibrator, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
+    FitDiagnostics, Interpolation, IsotonicCalibration, IsotonicOptions, MatrixScaling,
+    PlattScaling, Result, TemperatureScaling, VectorScaling, Zeros,
 };
 
 const SCHEMA: &str = "softlabel.calibrator/1";
@@ -40,9 +41,32 @@ impl IsotonicCalibration {
     pub(crate) const METHOD: &'static str = "isotonic";
 }
 
+impl BiasCorrectedTemperature {
+    pub(crate) const METHOD: &'static str = "bias_corrected_temperature";
+}
+
+impl VectorScaling {
+    pub(crate) const METHOD: &'static str = "vector";
+}
+
+impl MatrixScaling {
+    pub(crate) const METHOD: &'static str = "matrix";
+}
+
+impl DirichletCalibration {
+    pub(crate) const METHOD: &'static str = "dirichlet";
+}
+
 /// The methods that this version reads and writes.
-const METHODS: &[&str] =
-    &[TemperatureScaling::METHOD, PlattScaling::METHOD, IsotonicCalibration::METHOD];
+const METHODS: &[&str] = &[
+    TemperatureScaling::METHOD,
+    PlattScaling::METHOD,
+    IsotonicCalibration::METHOD,
+    BiasCorrectedTemperature::METHOD,
+    VectorScaling::METHOD,
+    MatrixScaling::METHOD,
+    DirichletCalibration::METHOD,
+];
 
 /// What every version of the document has, so that a newer one is recognized before it fails to
 /// parse.
@@ -72,6 +96,21 @@ struct TemperatureParameters {
 #[serde(deny_unknown_fields)]
 struct PlattParameters {
     slopes: Vec<f64>,
+    intercepts: Vec<f64>,
+}
+
+/// Of maps that are affine in what a row says; a matrix is written row by row.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AffineParameters {
+    weights: Vec<f64>,
+    intercepts: Vec<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BiasCorrectedParameters {
+    temperature: Temperature,
     intercepts: Vec<f64>,
 }
 
@@ -111,6 +150,14 @@ fn check_schema(schema: &str) -> Result<()> {
     }
 }
 
+/// Checks that there is one of something a class.
+fn check_count(what: &'static str, classes: usize, found: usize) -> Result<()> {
+    if found == classes {
+        return Ok(());
+    }
+    Err(Input::mismatch(what, format!("{classes}, as classes"), found.to_string()).into())
+}
+
 impl From<TemperatureScaling> for Document {
     fn from(map: TemperatureScaling) -> Self {
         let parameters = serde_json::json!({ "temperature": map.temperature() });
@@ -140,12 +187,51 @@ impl From<IsotonicCalibration> for Document {
     }
 }
 
+impl From<BiasCorrectedTemperature> for Document {
+    fn from(map: BiasCorrectedTemperature) -> Self {
+        let parameters = serde_json::json!({
+            "temperature": map.temperature(),
+            "intercepts": map.intercepts(),
+        });
+        Self::new(BiasCorrectedTemperature::METHOD, &map, parameters)
+    }
+}
+
+/// Maps that are affine in what a row says.
+macro_rules! affine {
+    ($($map:ident),+) => {$(
+        impl From<$map> for Document {
+            fn from(map: $map) -> Self {
+                let parameters = serde_json::json!({
+                    "weights": map.weights(),
+                    "intercepts": map.intercepts(),
+                });
+                Self::new($map::METHOD, &map, parameters)
+            }
+        }
+
+        impl $map {
+            fn read(classes: usize, parameters: Value, fit: Option<FitDiagnostics>) -> Result<Self> {
+                let AffineParameters { weights, intercepts } = serde_json::from_value(parameters)?;
+                check_count("number of intercepts", classes, intercepts.len())?;
+                Self::from_parts(weights, intercepts, fit)
+            }
+        }
+    )+};
+}
+
+affine!(VectorScaling, MatrixScaling, DirichletCalibration);
+
 impl From<AnyCalibrator> for Document {
     fn from(map: AnyCalibrator) -> Self {
         match map {
             AnyCalibrator::Temperature(map) => map.into(),
             AnyCalibrator::Platt(map) => map.into(),
             AnyCalibrator::Isotonic(map) => map.into(),
+            AnyCalibrator::BiasCorrected(map) => map.into(),
+            AnyCalibrator::Vector(map) => map.into(),
+            AnyCalibrator::Matrix(map) => map.into(),
+            AnyCalibrator::Dirichlet(map) => map.into(),
         }
     }
 }
@@ -163,11 +249,7 @@ impl TryFrom<Document> for AnyCalibrator {
             }
             PlattScaling::METHOD => {
                 let PlattParameters { slopes, intercepts } = serde_json::from_value(parameters)?;
-                if slopes.len() != classes {
-                    let (expected, found) =
-                        (format!("{classes}, as classes"), slopes.len().to_string());
-                    return Err(Input::mismatch("number of slopes", expected, found).into());
-                }
+                check_count("number of slopes", classes, slopes.len())?;
                 Ok(Self::Platt(PlattScaling::from_parts(&slopes, &intercepts, fit)?))
             }
             IsotonicCalibration::METHOD => {
@@ -175,6 +257,22 @@ impl TryFrom<Document> for AnyCalibrator {
                     serde_json::from_value(parameters)?;
                 let options = IsotonicOptions { interpolation, zeros };
                 Ok(Self::Isotonic(IsotonicCalibration::from_parts(classes, knots, options, fit)?))
+            }
+            BiasCorrectedTemperature::METHOD => {
+                let BiasCorrectedParameters { temperature, intercepts } =
+                    serde_json::from_value(parameters)?;
+                check_count("number of intercepts", classes, intercepts.len())?;
+                let map = BiasCorrectedTemperature::from_parts(temperature, intercepts, fit)?;
+                Ok(Self::BiasCorrected(map))
+            }
+            VectorScaling::METHOD => {
+                Ok(Self::Vector(VectorScaling::read(classes, parameters, fit)?))
+            }
+            MatrixScaling::METHOD => {
+                Ok(Self::Matrix(MatrixScaling::read(classes, parameters, fit)?))
+            }
+            DirichletCalibration::METHOD => {
+                Ok(Self::Dirichlet(DirichletCalibration::read(classes, parameters, fit)?))
             }
             _ => Err(Error::UnknownMethod { known: METHODS, found: method }),
         }
@@ -203,4 +301,8 @@ read_single! {
     TemperatureScaling => Temperature,
     PlattScaling => Platt,
     IsotonicCalibration => Isotonic,
+    BiasCorrectedTemperature => BiasCorrected,
+    VectorScaling => Vector,
+    MatrixScaling => Matrix,
+    DirichletCalibration => Dirichlet,
 }

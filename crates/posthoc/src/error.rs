@@ -20,6 +20,19 @@ pub enum Error {
         /// Its label.
         label: usize,
     },
+    /// A class has the logit −∞, and the map multiplies every class into every other.
+    #[error(
+        "row {row}: class {class} has the logit -inf, that is, probability 0, which the {method} \
+         map cannot multiply; put a floor under the probabilities first"
+    )]
+    ImpossibleClass {
+        /// The map that was to be fitted or applied.
+        method: &'static str,
+        /// The first such row.
+        row: usize,
+        /// Its first such class.
+        class: usize,
+    },
     /// The optimum was not reached.
     #[error("{method} scaling did not converge within {iterations} iterations{}", of_class(*class))]
     NotConverged {

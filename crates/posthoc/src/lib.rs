@@ -3,8 +3,12 @@
 //! | map | parameters | keeps the top class | source |
 //! |---|---|---|---|
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
+//! | [`BiasCorrectedTemperature`] | one, and one a class | no | Alexandari et al. (2020) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
 //! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
+//! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
+//! | [`MatrixScaling`] | a matrix, one a class | no | Guo et al. (2017) |
+//! | [`DirichletCalibration`] | a matrix, one a class, held back | no | Kull et al. (2019) |
 //!
 //! To fit is to make a new thing: [`TemperatureScaling::fit`] returns a fitted map, which carries
 //! its [`FitDiagnostics`], and there is no map that still waits for its fit.
@@ -32,22 +36,31 @@
 //! # Ok::<(), softlabel_posthoc::Error>(())
 //! ```
 
+mod affine;
 mod any;
+mod bias_corrected;
 mod calibrator;
 mod diagnostics;
+mod dirichlet;
 mod document;
 mod error;
 mod isotonic;
+mod matrix;
 mod one_vs_rest;
 mod platt;
 mod sigmoid;
 mod temperature;
+mod vector;
 
 pub use any::AnyCalibrator;
+pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;
 pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
+pub use dirichlet::{DirichletCalibration, Odir};
 pub use error::{Error, Result};
 pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
+pub use matrix::MatrixScaling;
 pub use one_vs_rest::Zeros;
 pub use platt::PlattScaling;
 pub use temperature::TemperatureScaling;
+pub use vector::VectorScaling;

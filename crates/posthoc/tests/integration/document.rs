@@ -2,8 +2,9 @@
 
 use softlabel_core::{Error as Input, Labels, Logits, Temperature};
 use softlabel_posthoc::{
-    AnyCalibrator, Calibrator, Error, IsotonicCalibration, IsotonicOptions, PlattScaling,
-    TemperatureScaling,
+    AnyCalibrator, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
+    IsotonicCalibration, IsotonicOptions, MatrixScaling, Odir, PlattScaling, TemperatureScaling,
+    VectorScaling,
 };
 
 use crate::{checked, noisy};
@@ -87,11 +88,21 @@ fn fitted_maps_come_back_to_the_bit() {
     let platt = PlattScaling::fit(&logits, &labels).unwrap();
     let options = IsotonicOptions::default();
     let isotonic = IsotonicCalibration::fit(&logits, &labels, options).unwrap();
-    for map in [
-        AnyCalibrator::from(temperature.clone()),
-        AnyCalibrator::from(platt.clone()),
-        AnyCalibrator::from(isotonic),
-    ] {
+    let bias_corrected = BiasCorrectedTemperature::fit(&logits, &labels).unwrap();
+    let vector = VectorScaling::fit(&logits, &labels).unwrap();
+    let matrix = MatrixScaling::fit(&logits, &labels).unwrap();
+    let odir = Odir::new(0.1, 0.1).unwrap();
+    let dirichlet = DirichletCalibration::fit(&logits, &labels, odir).unwrap();
+    let maps: [AnyCalibrator; 7] = [
+        temperature.clone().into(),
+        platt.clone().into(),
+        isotonic.into(),
+        bias_corrected.into(),
+        vector.into(),
+        matrix.into(),
+        dirichlet.into(),
+    ];
+    for map in maps {
         let read = AnyCalibrator::from_json(&map.to_json().unwrap()).unwrap();
         assert_eq!(read, map);
         assert_eq!(read.diagnostics(), map.diagnostics());
@@ -138,10 +149,8 @@ fn another_schema_is_refused() {
 #[test]
 fn another_method_is_refused() {
     let error = read_error(&changed(r#""temperature","#, r#""spline","#));
-    assert_eq!(
-        error.to_string(),
-        r#"unknown method "spline", expected one of temperature, platt, isotonic"#
-    );
+    let expected = r#"unknown method "spline", expected one of temperature, platt, isotonic, "#;
+    assert!(error.to_string().starts_with(expected), "{error}");
     let error = serde_json::from_str::<PlattScaling>(TEMPERATURE).unwrap_err().to_string();
     assert!(error.contains(r#"the method "platt", found "temperature""#), "{error}");
     assert!(serde_json::from_str::<TemperatureScaling>(PLATT).is_err());
@@ -165,6 +174,25 @@ fn impossible_values_are_refused() {
     assert!(matches!(read_error(&wrong), Error::Json(_)));
     let wrong = PLATT.replace("0.0,", "");
     assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
+}
+
+#[test]
+fn affine_maps_are_checked() {
+    let vector = VectorScaling::from_parameters(vec![1.0, 2.0], vec![0.0, 0.5]).unwrap();
+    let vector = AnyCalibrator::from(vector).to_json().unwrap();
+    let temperature = Temperature::new(1.5).unwrap();
+    let bias = BiasCorrectedTemperature::from_parameters(temperature, vec![0.0, 0.5]).unwrap();
+    let bias = AnyCalibrator::from(bias).to_json().unwrap();
+    for json in [&vector, &bias] {
+        assert!(AnyCalibrator::from_json(json).is_ok());
+        let wrong = json.replace(": 2,", ": 3,");
+        assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })), "{wrong}");
+    }
+    // Two weights are no matrix of two classes.
+    let wrong = vector.replace("vector", "matrix");
+    assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
+    assert!(matches!(read_error(&bias.replace("1.5", "-1.5")), Error::Json(_)));
+    assert!(matches!(read_error(&vector.replace("weights", "factors")), Error::Json(_)));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use softlabel_core::{Labels, Logits};
 use softlabel_metrics::evaluate;
 use softlabel_posthoc::{
-    Calibrator, Interpolation, IsotonicCalibration, IsotonicOptions, PlattScaling,
-    TemperatureScaling, Zeros,
+    AnyCalibrator, Calibrator, DirichletCalibration, Interpolation, IsotonicCalibration,
+    IsotonicOptions, MatrixScaling, Odir, PlattScaling, TemperatureScaling, VectorScaling, Zeros,
 };
 
 use crate::networks::{Network, folder, golden, networks};
@@ -175,5 +175,48 @@ fn isotonic_maps_of_three_networks() {
             assert!(off < 1e-7, "{} {key}: {found}", network.name);
         }
         assert!(map.diagnostics().unwrap().outcome.converged());
+    }
+}
+
+/// The reference penalizes sums of squares, with the number in the key before both; 10 classes.
+fn odir(strength: f64) -> Odir {
+    Odir::new(90.0 * strength, 10.0 * strength).unwrap()
+}
+
+#[test]
+fn affine_maps_of_three_networks() {
+    for network in networks("affine_maps_of_three_networks") {
+        let [_, (first, first_labels), (second, second_labels)] = parts(&network);
+        let check = |key: &str, map: AnyCalibrator, penalty: f64| {
+            let diagnostics = map.diagnostics().unwrap();
+            let test = evaluate(&map.apply(&second).unwrap(), &second_labels, 15).unwrap();
+            let objective = diagnostics.nll_after + penalty;
+            let accuracy = test.accuracy;
+            for (found, golden, tolerance) in [
+                (objective, "fit_obj", 1e-9),
+                (test.nll, "nll", 1e-6),
+                (test.brier, "brier", 1e-6),
+                (accuracy, "acc", 0.0),
+            ] {
+                let off = (found - posthoc(network.name, key, golden)).abs();
+                assert!(off <= tolerance, "{} {key} {golden}: {found}", network.name);
+            }
+            assert!(diagnostics.outcome.converged(), "{diagnostics:?}");
+        };
+        let vector = VectorScaling::fit(&first, &first_labels).unwrap();
+        check("vector_unreg", vector.into(), 0.0);
+        if network.classes != 10 {
+            continue;
+        }
+        let matrix = MatrixScaling::fit(&first, &first_labels).unwrap();
+        check("matrix_unreg", matrix.into(), 0.0);
+        for (key, strength) in [("dirichlet_odir_0.001", 0.001), ("dirichlet_odir_0.01", 0.01)] {
+            let map = DirichletCalibration::fit(&first, &first_labels, odir(strength)).unwrap();
+            let weights = map.weights().iter().enumerate();
+            let off_diagonal = weights.filter(|(index, _)| index / 10 != index % 10);
+            let squares = off_diagonal.map(|(_, weight)| weight * weight).sum::<f64>()
+                + map.intercepts().iter().map(|b| b * b).sum::<f64>();
+            check(key, map.into(), strength * squares);
+        }
     }
 }
