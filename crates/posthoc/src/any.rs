@@ -5,8 +5,9 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::Document;
 use crate::{
-    BiasCorrectedTemperature, Calibrator, DirichletCalibration, FitDiagnostics,
-    IsotonicCalibration, MatrixScaling, PlattScaling, Result, TemperatureScaling, VectorScaling,
+    BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, FitDiagnostics,
+    HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling, Result, TemperatureScaling,
+    VectorScaling,
 };
 
 /// A fitted map of any kind.
@@ -36,6 +37,10 @@ pub enum AnyCalibrator {
     Platt(PlattScaling),
     /// A non-decreasing map for every class.
     Isotonic(IsotonicCalibration),
+    /// The frequencies of bins, for every class.
+    Histogram(HistogramBinning),
+    /// A logistic map of ln p and ln(1 − p) for every class.
+    Beta(BetaCalibration),
     /// One temperature for all logits, and a constant for every class.
     BiasCorrected(BiasCorrectedTemperature),
     /// A factor and a constant for every class.
@@ -127,6 +132,8 @@ any_of! {
     TemperatureScaling => Temperature,
     PlattScaling => Platt,
     IsotonicCalibration => Isotonic,
+    HistogramBinning => Histogram,
+    BetaCalibration => Beta,
     BiasCorrectedTemperature => BiasCorrected,
     VectorScaling => Vector,
     MatrixScaling => Matrix,

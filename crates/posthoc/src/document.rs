@@ -20,9 +20,10 @@ use serde_json::Value;
 use softlabel_core::{Error as Input, Temperature};
 
 use crate::{
-    AnyCalibrator, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
-    FitDiagnostics, Interpolation, IsotonicCalibration, IsotonicOptions, MatrixScaling,
-    PlattScaling, Result, TemperatureScaling, VectorScaling, Zeros,
+    AnyCalibrator, BetaCalibration, BetaCurve, BiasCorrectedTemperature, Calibrator,
+    DirichletCalibration, Error, FitDiagnostics, HistogramBinning, Interpolation,
+    IsotonicCalibration, IsotonicOptions, MatrixScaling, PlattScaling, Result, TemperatureScaling,
+    VectorScaling, Zeros,
 };
 
 const SCHEMA: &str = "softlabel.calibrator/1";
@@ -39,6 +40,14 @@ impl PlattScaling {
 
 impl IsotonicCalibration {
     pub(crate) const METHOD: &'static str = "isotonic";
+}
+
+impl HistogramBinning {
+    pub(crate) const METHOD: &'static str = "histogram_binning";
+}
+
+impl BetaCalibration {
+    pub(crate) const METHOD: &'static str = "beta";
 }
 
 impl BiasCorrectedTemperature {
@@ -62,6 +71,8 @@ const METHODS: &[&str] = &[
     TemperatureScaling::METHOD,
     PlattScaling::METHOD,
     IsotonicCalibration::METHOD,
+    HistogramBinning::METHOD,
+    BetaCalibration::METHOD,
     BiasCorrectedTemperature::METHOD,
     VectorScaling::METHOD,
     MatrixScaling::METHOD,
@@ -120,6 +131,19 @@ struct IsotonicParameters {
     interpolation: Interpolation,
     zeros: Zeros,
     knots: Vec<Vec<(f64, f64)>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistogramParameters {
+    zeros: Zeros,
+    bins: Vec<Vec<(f64, f64)>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BetaParameters {
+    curves: Vec<BetaCurve>,
 }
 
 impl Document {
@@ -187,6 +211,20 @@ impl From<IsotonicCalibration> for Document {
     }
 }
 
+impl From<HistogramBinning> for Document {
+    fn from(map: HistogramBinning) -> Self {
+        let parameters = serde_json::json!({ "zeros": map.zeros(), "bins": map.bins() });
+        Self::new(HistogramBinning::METHOD, &map, parameters)
+    }
+}
+
+impl From<BetaCalibration> for Document {
+    fn from(map: BetaCalibration) -> Self {
+        let parameters = serde_json::json!({ "curves": map.curves() });
+        Self::new(BetaCalibration::METHOD, &map, parameters)
+    }
+}
+
 impl From<BiasCorrectedTemperature> for Document {
     fn from(map: BiasCorrectedTemperature) -> Self {
         let parameters = serde_json::json!({
@@ -228,6 +266,8 @@ impl From<AnyCalibrator> for Document {
             AnyCalibrator::Temperature(map) => map.into(),
             AnyCalibrator::Platt(map) => map.into(),
             AnyCalibrator::Isotonic(map) => map.into(),
+            AnyCalibrator::Histogram(map) => map.into(),
+            AnyCalibrator::Beta(map) => map.into(),
             AnyCalibrator::BiasCorrected(map) => map.into(),
             AnyCalibrator::Vector(map) => map.into(),
             AnyCalibrator::Matrix(map) => map.into(),
@@ -257,6 +297,14 @@ impl TryFrom<Document> for AnyCalibrator {
                     serde_json::from_value(parameters)?;
                 let options = IsotonicOptions { interpolation, zeros };
                 Ok(Self::Isotonic(IsotonicCalibration::from_parts(classes, knots, options, fit)?))
+            }
+            HistogramBinning::METHOD => {
+                let HistogramParameters { zeros, bins } = serde_json::from_value(parameters)?;
+                Ok(Self::Histogram(HistogramBinning::from_parts(classes, bins, zeros, fit)?))
+            }
+            BetaCalibration::METHOD => {
+                let BetaParameters { curves } = serde_json::from_value(parameters)?;
+                Ok(Self::Beta(BetaCalibration::from_parts(classes, curves, fit)?))
             }
             BiasCorrectedTemperature::METHOD => {
                 let BiasCorrectedParameters { temperature, intercepts } =
@@ -301,6 +349,8 @@ read_single! {
     TemperatureScaling => Temperature,
     PlattScaling => Platt,
     IsotonicCalibration => Isotonic,
+    HistogramBinning => Histogram,
+    BetaCalibration => Beta,
     BiasCorrectedTemperature => BiasCorrected,
     VectorScaling => Vector,
     MatrixScaling => Matrix,

@@ -31,7 +31,7 @@
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::isotonic_blocks;
+use softlabel_kernels::{isotonic_blocks, softmax_in_place};
 
 use crate::calibrator::{check_fit, map_rows};
 use crate::document::Document;
@@ -153,7 +153,7 @@ impl IsotonicCalibration {
         check_fit(logits, labels)?;
         options.zeros.checked()?;
         let (knots, fits): (Vec<_>, Vec<_>) =
-            scores(logits, labels)?.into_iter().map(fit_class).unzip();
+            scores(logits, labels, softmax_in_place)?.into_iter().map(fit_class).unzip();
         let mut map = Self { knots, classes: logits.classes(), options, diagnostics: None };
         let after = map.calibrated(logits)?;
         map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);

@@ -5,6 +5,8 @@
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
 //! | [`BiasCorrectedTemperature`] | one, and one a class | no | Alexandari et al. (2020) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
+//! | [`BetaCalibration`] | two or three a class | no | Kull, Silva Filho, Flach (2017) |
+//! | [`HistogramBinning`] | one a bin and class | no | Zadrozny, Elkan (2001) |
 //! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
 //! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
 //! | [`MatrixScaling`] | a matrix, one a class | no | Guo et al. (2017) |
@@ -38,12 +40,14 @@
 
 mod affine;
 mod any;
+mod beta;
 mod bias_corrected;
 mod calibrator;
 mod diagnostics;
 mod dirichlet;
 mod document;
 mod error;
+mod histogram;
 mod isotonic;
 mod matrix;
 mod one_vs_rest;
@@ -53,11 +57,13 @@ mod temperature;
 mod vector;
 
 pub use any::AnyCalibrator;
+pub use beta::{BetaCalibration, BetaCurve, BetaForm};
 pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;
 pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
 pub use dirichlet::{DirichletCalibration, Odir};
 pub use error::{Error, Result};
+pub use histogram::{Binning, HistogramBinning, HistogramOptions};
 pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
 pub use matrix::MatrixScaling;
 pub use one_vs_rest::Zeros;

@@ -82,16 +82,17 @@ pub(crate) fn class_of(map: usize, classes: usize) -> usize {
     if classes == 2 { 1 } else { map }
 }
 
-/// For every map the probabilities of its class, each with whether its row is of the class.
+/// For every map the scores of its class, each with whether its row is of the class; `score` makes
+/// the scores of a row from its logits.
 pub(crate) fn scores<T: Scalar>(
     logits: &Logits<'_, T>,
     labels: &Labels,
+    score: impl Fn(&mut [f64]),
 ) -> Result<Vec<Vec<(f64, bool)>>> {
     let classes = logits.classes();
-    let probabilities = map_rows(logits, classes, softmax_in_place)?;
+    let values = map_rows(logits, classes, score)?;
     let mut scores = vec![Vec::new(); map_count(classes)];
-    for ((row, label), probabilities) in
-        rows_and_labels(logits, labels).zip(probabilities.chunks_exact(classes))
+    for ((row, label), values) in rows_and_labels(logits, labels).zip(values.chunks_exact(classes))
     {
         let possible = |class: usize| row[class].into() > f64::NEG_INFINITY;
         if (0..classes).filter(|&class| possible(class)).count() < 2 {
@@ -100,7 +101,7 @@ pub(crate) fn scores<T: Scalar>(
         for (map, scores) in scores.iter_mut().enumerate() {
             let class = class_of(map, classes);
             if possible(class) {
-                scores.push((probabilities[class], label == class));
+                scores.push((values[class], label == class));
             }
         }
     }

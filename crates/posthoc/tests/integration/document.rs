@@ -2,9 +2,9 @@
 
 use softlabel_core::{Error as Input, Labels, Logits, Temperature};
 use softlabel_posthoc::{
-    AnyCalibrator, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
-    IsotonicCalibration, IsotonicOptions, MatrixScaling, Odir, PlattScaling, TemperatureScaling,
-    VectorScaling,
+    AnyCalibrator, BetaCalibration, BetaCurve, BetaForm, BiasCorrectedTemperature, Calibrator,
+    DirichletCalibration, Error, HistogramBinning, HistogramOptions, IsotonicCalibration,
+    IsotonicOptions, MatrixScaling, Odir, PlattScaling, TemperatureScaling, VectorScaling, Zeros,
 };
 
 use crate::{checked, noisy};
@@ -93,10 +93,14 @@ fn fitted_maps_come_back_to_the_bit() {
     let matrix = MatrixScaling::fit(&logits, &labels).unwrap();
     let odir = Odir::new(0.1, 0.1).unwrap();
     let dirichlet = DirichletCalibration::fit(&logits, &labels, odir).unwrap();
-    let maps: [AnyCalibrator; 7] = [
+    let histogram = HistogramBinning::fit(&logits, &labels, HistogramOptions::default()).unwrap();
+    let beta = BetaCalibration::fit(&logits, &labels, BetaForm::Abm).unwrap();
+    let maps: [AnyCalibrator; 9] = [
         temperature.clone().into(),
         platt.clone().into(),
         isotonic.into(),
+        histogram.into(),
+        beta.into(),
         bias_corrected.into(),
         vector.into(),
         matrix.into(),
@@ -193,6 +197,26 @@ fn affine_maps_are_checked() {
     assert!(matches!(read_error(&wrong), Error::Input(Input::Mismatch { .. })));
     assert!(matches!(read_error(&bias.replace("1.5", "-1.5")), Error::Json(_)));
     assert!(matches!(read_error(&vector.replace("weights", "factors")), Error::Json(_)));
+}
+
+#[test]
+fn maps_class_by_class_are_checked() {
+    let bins = vec![vec![(0.5, 0.25), (1.0, 0.75)]];
+    let histogram = HistogramBinning::from_bins(2, bins, Zeros::Keep).unwrap();
+    let histogram = AnyCalibrator::from(histogram).to_json().unwrap();
+    assert!(histogram.contains(r#""zeros": "keep""#));
+    for (from, to) in [("1.0", "0.9"), ("0.25", "-0.25"), (": 2,", ": 3,")] {
+        let error = read_error(&histogram.replace(from, to));
+        assert!(matches!(error, Error::Input(_)), "{to}: {error}");
+    }
+    let curve = BetaCurve { a: 0.5, b: 0.25, c: -1.5 };
+    let beta = BetaCalibration::from_curves(2, vec![curve]).unwrap();
+    let beta = AnyCalibrator::from(beta).to_json().unwrap();
+    for (from, to) in [("0.25", "-0.25"), (": 2,", ": 3,")] {
+        let error = read_error(&beta.replace(from, to));
+        assert!(matches!(error, Error::Input(_)), "{to}: {error}");
+    }
+    assert!(matches!(read_error(&beta.replace("\"c\"", "\"d\"")), Error::Json(_)));
 }
 
 #[test]

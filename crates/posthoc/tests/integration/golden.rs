@@ -5,8 +5,9 @@
 use softlabel_core::{Labels, Logits};
 use softlabel_metrics::evaluate;
 use softlabel_posthoc::{
-    AnyCalibrator, Calibrator, DirichletCalibration, Interpolation, IsotonicCalibration,
-    IsotonicOptions, MatrixScaling, Odir, PlattScaling, TemperatureScaling, VectorScaling, Zeros,
+    AnyCalibrator, BetaCalibration, BetaCurve, BetaForm, Calibrator, DirichletCalibration,
+    Interpolation, IsotonicCalibration, IsotonicOptions, MatrixScaling, Odir, PlattScaling,
+    TemperatureScaling, VectorScaling, Zeros,
 };
 
 use crate::networks::{Network, folder, golden, networks};
@@ -218,5 +219,48 @@ fn affine_maps_of_three_networks() {
                 + map.intercepts().iter().map(|b| b * b).sum::<f64>();
             check(key, map.into(), strength * squares);
         }
+    }
+}
+
+/// The confidence of the top class as the probability that it is right: the reference clips it by
+/// the spacing of `f64` at 1, and its search ends in the fourth digit of the numbers.
+#[test]
+fn beta_maps_of_three_networks() {
+    for network in networks("beta_maps_of_three_networks") {
+        let (mut logits, mut labels) = (Vec::new(), Vec::new());
+        for (row, &label) in network.probabilities.chunks(network.classes).zip(&network.labels) {
+            let top = (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap();
+            let p = f64::from(row[top]).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+            logits.extend([(1.0 - p).ln(), p.ln()]);
+            labels.push(usize::from(usize::try_from(label).unwrap() == top));
+        }
+        let half = |part: std::ops::Range<usize>| {
+            let logits = logits[2 * part.start..2 * part.end].to_vec();
+            (Logits::new(logits, 2).unwrap(), Labels::new(&labels[part], 2).unwrap())
+        };
+        let [(first, first_labels), (second, second_labels)] = [half(0..5000), half(5000..10_000)];
+        let map = BetaCalibration::fit(&first, &first_labels, BetaForm::Abm).unwrap();
+        let diagnostics = map.diagnostics().unwrap();
+        assert!(diagnostics.outcome.converged());
+
+        let golden = golden(&folder("beta").unwrap());
+        let golden = &golden["posthoc"][network.name];
+        let [a, b, m] = [0, 1, 2].map(|k| golden["beta_abm_toplabel"]["map"][k].as_f64().unwrap());
+        // m is where the map is 1/2.
+        let theirs = BetaCurve { a, b, c: b * (1.0 - m).ln() - a * m.ln() };
+        let ours = map.curves()[0];
+        for (ours, theirs) in [(ours.a, a), (ours.b, b), (ours.c, theirs.c)] {
+            assert!((ours - theirs).abs() < 2e-3, "{}: {ours}, {theirs}", network.name);
+        }
+        let theirs = BetaCalibration::from_curves(2, vec![theirs]).unwrap();
+        let on_fit = evaluate(&theirs.apply(&first).unwrap(), &first_labels, 15).unwrap();
+        assert!(diagnostics.nll_after < on_fit.nll, "{}: {}", network.name, on_fit.nll);
+
+        let expected = golden["beta_abm_toplabel"]["bin_nll"].as_f64().unwrap();
+        let test = evaluate(&map.apply(&second).unwrap(), &second_labels, 15).unwrap();
+        assert!((test.nll - expected).abs() < 2e-4, "{}: {}", network.name, test.nll);
+        let before = evaluate(&second, &second_labels, 15).unwrap();
+        let expected = golden["toplabel_uncal"]["bin_nll"].as_f64().unwrap();
+        assert!((before.nll - expected).abs() < 1e-14, "{}: {}", network.name, before.nll);
     }
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod affine;
+mod beta;
 mod document;
 mod golden;
+mod histogram;
 mod isotonic;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
