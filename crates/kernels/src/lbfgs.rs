@@ -131,19 +131,15 @@ pub fn minimize(
 ) -> Minimum {
     let mut here = Point::at(&mut function, start.to_vec());
     let mut pairs: VecDeque<Pair> = VecDeque::with_capacity(settings.memory);
-    let end = |here: Point, iterations, outcome| {
-        let gradient = here.largest();
-        Minimum { position: here.position, value: here.value, gradient, iterations, outcome }
-    };
     if !here.is_finite() {
-        return end(here, 0, MinimumOutcome::NotFinite);
+        return here.end(0, MinimumOutcome::NotFinite);
     }
     for iteration in 0..=settings.iterations {
         if here.value <= settings.target {
-            return end(here, iteration, MinimumOutcome::TargetReached);
+            return here.end(iteration, MinimumOutcome::TargetReached);
         }
         if here.largest() <= settings.gradient {
-            return end(here, iteration, MinimumOutcome::Converged);
+            return here.end(iteration, MinimumOutcome::Converged);
         }
         if iteration == settings.iterations {
             break;
@@ -156,7 +152,7 @@ pub fn minimize(
             line_search(&mut function, &here, &descent, here.largest().recip().min(1.0))
         });
         let Some(next) = next else {
-            return end(here, iteration, MinimumOutcome::Stalled);
+            return here.end(iteration, MinimumOutcome::Stalled);
         };
         if let Some(pair) = Pair::between(&here, &next) {
             if pairs.len() >= settings.memory.max(1) {
@@ -166,29 +162,39 @@ pub fn minimize(
         }
         here = next;
     }
-    end(here, settings.iterations, MinimumOutcome::IterationLimit)
+    here.end(settings.iterations, MinimumOutcome::IterationLimit)
 }
 
 /// A position, f and ∇f there.
-struct Point {
-    position: Vec<f64>,
-    value: f64,
-    gradient: Vec<f64>,
+pub(crate) struct Point {
+    pub(crate) position: Vec<f64>,
+    pub(crate) value: f64,
+    pub(crate) gradient: Vec<f64>,
 }
 
 impl Point {
-    fn at(function: &mut impl FnMut(&[f64], &mut [f64]) -> f64, position: Vec<f64>) -> Self {
+    pub(crate) fn at(
+        function: &mut impl FnMut(&[f64], &mut [f64]) -> f64,
+        position: Vec<f64>,
+    ) -> Self {
         let mut gradient = vec![0.0; position.len()];
         let value = function(&position, &mut gradient);
         Self { position, value, gradient }
     }
 
-    fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         self.value.is_finite() && self.gradient.iter().all(|component| component.is_finite())
     }
 
-    fn largest(&self) -> f64 {
+    /// The largest component of the gradient, without its sign.
+    pub(crate) fn largest(&self) -> f64 {
         self.gradient.iter().fold(0.0, |largest, component| component.abs().max(largest))
+    }
+
+    /// The result of a search that ends here.
+    pub(crate) fn end(self, iterations: usize, outcome: MinimumOutcome) -> Minimum {
+        let gradient = self.largest();
+        Minimum { position: self.position, value: self.value, gradient, iterations, outcome }
     }
 }
 
@@ -256,7 +262,7 @@ struct End {
 
 /// A point that meets the strong Wolfe conditions along `direction`, `first` being the first trial;
 /// `None` if the direction does not descend or no such point is found.
-fn line_search(
+pub(crate) fn line_search(
     function: &mut impl FnMut(&[f64], &mut [f64]) -> f64,
     here: &Point,
     direction: &[f64],

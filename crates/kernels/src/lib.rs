@@ -7,7 +7,8 @@
 //! - [`TiltedMoments`]: what a fit of the temperature needs of a row.
 //! - [`EqualWidthBins`]: which bin a confidence falls into.
 //! - [`find_root`]: Newton's method that cannot leave its bracket.
-//! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS.
+//! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS;
+//!   [`minimize_newton`]: of a few, with second derivatives.
 //! - [`isotonic_blocks`]: least squares under an order, by pooling adjacent violators.
 //!
 //! Whatever the element type of a row, the arithmetic is done in `f64`.
@@ -30,6 +31,7 @@ mod lbfgs;
 mod log_odds;
 mod moments;
 mod newton;
+mod newton_descent;
 mod softmax;
 mod statistics;
 mod sum;
@@ -40,6 +42,7 @@ pub use lbfgs::{Minimum, MinimumOutcome, MinimumSettings, minimize};
 pub use log_odds::log_odds_in_place;
 pub use moments::TiltedMoments;
 pub use newton::{Root, RootOutcome, RootSettings, find_root};
+pub use newton_descent::minimize_newton;
 pub use softmax::{log_softmax_in_place, log_sum_exp, softmax_in_place};
 pub use statistics::RowStatistics;
 pub use sum::CompensatedSum;
