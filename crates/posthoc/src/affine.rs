@@ -10,8 +10,8 @@
 //! - The search begins at the temperature that fits best, W = 1/T, b = 0, where the penalty is 0, so
 //!   the mean negative log-likelihood that it ends with is not larger.
 //! - A common shift of all b changes no probability; where μ = 0 the b returned sum to 0.
-//!   Where W is a matrix and λ = 0, so does a common addition to a column, and the column sums stay
-//!   1/T.
+//!   Where W is a matrix and λ = 0, so does a common addition to a column, and the column sums are
+//!   brought back to 1/T.
 //! - A class that never occurs among the labels pulls its b to −∞: it keeps W_kk = 1/T and b_k = 0
 //!   in place of that, and the fit is about the others.
 //! - A mean loss of less than ln 2/rows means that every label has more than half of its row: then
@@ -20,11 +20,13 @@
 //! Numerical notes: `f64`; inside, columns are divided by their common spread, and shifted by their
 //! means where b is free to make up for it (μ = 0), which takes nothing from the problem but its
 //! scale and much of its bad condition.
-//! Ends where no derivative by these scaled parameters exceeds 1e-9.
+//! L-BFGS ends where no derivative by these scaled parameters exceeds 1e-9. With a matrix of up to
+//! 22 classes it has 1000 steps for that; Newton's method goes on from there.
 
 use softlabel_core::{Error as Input, Labels, Logits, Scalar};
 use softlabel_kernels::{
-    CompensatedSum, MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize,
+    CompensatedSum, Minimum, MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize,
+    minimize_newton,
 };
 
 use crate::calibrator::{map_rows, mean_nll};
@@ -32,6 +34,12 @@ use crate::{Calibrator, Error, FitDiagnostics, FitOutcome, Result, TemperatureSc
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
+
+/// Up to so many parameters a search that is not at its end in time is ended by Newton's method.
+const SMALL: usize = 512;
+
+/// How many steps such a search has.
+const PATIENCE: usize = 1000;
 
 /// What W is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +182,7 @@ pub(crate) fn fit(
     })?;
     let start = problem.start(temperature.temperature().inverse());
     let floor = std::f64::consts::LN_2 / labels.len() as f64;
-    let settings = MinimumSettings { target: floor, ..MinimumSettings::default() };
-    let minimum =
-        minimize(|parameters, gradient| problem.objective(parameters, gradient), &start, &settings);
+    let minimum = problem.minimize(&start, floor);
     let converged = match minimum.outcome {
         MinimumOutcome::Converged | MinimumOutcome::TargetReached => true,
         MinimumOutcome::Stalled => minimum.gradient <= STALLED_GRADIENT,
@@ -197,7 +203,16 @@ pub(crate) fn fit(
     if !outcome.converged() {
         tracing::warn!(method, ?outcome, "the data do not determine the map");
     }
-    let (weights, mut intercepts) = problem.unscaled(&minimum.position);
+    let (mut weights, mut intercepts) = problem.unscaled(&minimum.position);
+    if shape == Shape::Full && penalty.off_diagonal == 0.0 && !problem.held.contains(&true) {
+        let beta = temperature.temperature().inverse();
+        for column in 0..classes {
+            let sum: f64 = weights.iter().skip(column).step_by(classes).sum();
+            for weight in weights.iter_mut().skip(column).step_by(classes) {
+                *weight += (beta - sum) / classes as f64;
+            }
+        }
+    }
     if penalty.intercepts == 0.0 {
         let mean = intercepts.iter().sum::<f64>() / classes as f64;
         for intercept in &mut intercepts {
@@ -302,6 +317,73 @@ impl<'a> Problem<'a> {
         affine_in_place(&mut moved, self.shape, &weights, &zeros);
         let intercepts = intercepts.iter().zip(moved).map(|(c, moved)| c - moved).collect();
         (weights, intercepts)
+    }
+
+    /// The minimum of F, or where F is at most `target`.
+    fn minimize(&self, start: &[f64], target: f64) -> Minimum {
+        let small = self.shape == Shape::Full && start.len() <= SMALL;
+        let mut settings = MinimumSettings { target, ..MinimumSettings::default() };
+        if small {
+            settings.iterations = PATIENCE;
+        }
+        let function =
+            |parameters: &[f64], gradient: &mut [f64]| self.objective(parameters, gradient);
+        let first = minimize(function, start, &settings);
+        if !small
+            || matches!(first.outcome, MinimumOutcome::Converged | MinimumOutcome::TargetReached)
+        {
+            return first;
+        }
+        let hessian = |parameters: &[f64], hessian: &mut [f64]| self.hessian(parameters, hessian);
+        let second = minimize_newton(function, hessian, &first.position, &settings);
+        Minimum { iterations: first.iterations + second.iterations, ..second }
+    }
+
+    /// The second derivatives of F by V and c, if W is a matrix.
+    fn hessian(&self, parameters: &[f64], hessian: &mut [f64]) {
+        let (classes, count) = (self.classes(), parameters.len());
+        let rows = self.labels.len() as f64;
+        // The parameter with this index multiplies this column (none: 1) for this class.
+        let place = |index: usize| match index.checked_sub(self.weight_count) {
+            None => (index / classes, Some(index % classes)),
+            Some(class) => (class, None),
+        };
+        let places: Vec<(usize, Option<usize>)> = (0..count).map(place).collect();
+        hessian.fill(0.0);
+        let mut factors = vec![0.0; count];
+        let mut p = vec![0.0; classes];
+        self.walk(parameters, |row, differences| {
+            // Only the label's difference is below 0.
+            for (p, &d) in p.iter_mut().zip(differences) {
+                *p = if d < 0.0 { d + 1.0 } else { d };
+            }
+            for (factor, (_, column)) in factors.iter_mut().zip(&places) {
+                *factor = column.map_or(1.0, |column| row[column]);
+            }
+            for (a, sums) in hessian.chunks_exact_mut(count).enumerate() {
+                let k = places[a].0;
+                for (b, sum) in sums[..=a].iter_mut().enumerate() {
+                    let l = places[b].0;
+                    let spread = p[k] * (f64::from(u8::from(k == l)) - p[l]);
+                    *sum += spread * factors[a] * factors[b] / rows;
+                }
+            }
+        });
+        for (a, &(k, column)) in places.iter().enumerate() {
+            // Columns are not shifted where b is penalized, so the penalty has no mixed derivatives.
+            hessian[a * count + a] += match column {
+                Some(column) if column == k => 0.0,
+                Some(_) => 2.0 * self.penalty.off_diagonal / (self.spread * self.spread),
+                None => 2.0 * self.penalty.intercepts,
+            };
+        }
+        for (a, &(k, _)) in places.iter().enumerate() {
+            for (b, &(l, _)) in places.iter().enumerate().take(a + 1) {
+                if self.held[k] || self.held[l] {
+                    hessian[a * count + b] = f64::from(u8::from(a == b));
+                }
+            }
+        }
     }
 
     /// The mean negative log-likelihood.

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{
     CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, log_softmax_in_place,
-    minimize,
+    minimize_newton,
 };
 
 use crate::calibrator::{check_fit, map_rows};
@@ -431,7 +431,19 @@ fn regress(
         loss.value() / count
     };
     let settings = MinimumSettings { target: half / count, ..MinimumSettings::default() };
-    let minimum = minimize(objective, &[0.0; 3], &settings);
+    let hessian = |parameters: &[f64], hessian: &mut [f64]| {
+        hessian.fill(0.0);
+        for &([x, y], _) in &points {
+            let u = parameters[0] * x + parameters[1] * y + parameters[2];
+            let exponential = (-u.abs()).exp();
+            let variance = exponential / (1.0 + exponential).powi(2);
+            let factors = [x, y, if free_constant { 1.0 } else { 0.0 }];
+            for (index, sum) in hessian.iter_mut().enumerate() {
+                *sum += variance * factors[index / 3] * factors[index % 3] / count;
+            }
+        }
+    };
+    let minimum = minimize_newton(objective, hessian, &[0.0; 3], &settings);
     let converged = match minimum.outcome {
         MinimumOutcome::Converged | MinimumOutcome::TargetReached => true,
         MinimumOutcome::Stalled => minimum.gradient <= STALLED_GRADIENT,

@@ -282,6 +282,53 @@ fn logits_that_point_away_need_no_negative_temperature() {
     assert!((vector.apply(&logits).unwrap().as_slice()[1].exp() - 0.75).abs() < 1e-7);
 }
 
+/// Few rows, many classes, logits of all sizes and penalties of all weights: L-BFGS alone does not
+/// get to the end of a third of these.
+#[test]
+fn badly_scaled_problems_have_their_optimum_too() {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    for round in 0..24 {
+        let scale = 10f64.powf(6.0 * uniform() - 2.0);
+        let logits: Vec<f64> = (0..7 * 45).map(|_| scale * (12.0 * uniform() - 6.0)).collect();
+        let top = |row: &[f64]| (0..7).max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap();
+        let labels: Vec<usize> = logits
+            .chunks(7)
+            .enumerate()
+            .map(|(i, row)| if uniform() < 0.4 { i % 7 } else { top(row) })
+            .collect();
+        let (logits, labels) = checked(&logits, &labels, 7);
+        let [lambda, mu] = [0; 2].map(|_| 10f64.powf(8.0 * uniform() - 6.0));
+        let odir = Odir::new(lambda, mu).unwrap();
+        let objective = |map: &DirichletCalibration| {
+            let scores = evaluate(&map.apply(&logits).unwrap(), &labels, 15).unwrap();
+            let off_diagonal = map.weights().iter().enumerate().filter(|(i, _)| i / 7 != i % 7);
+            scores.nll
+                + lambda / 42.0 * off_diagonal.map(|(_, w)| w * w).sum::<f64>()
+                + mu / 7.0 * map.intercepts().iter().map(|b| b * b).sum::<f64>()
+        };
+        let map = DirichletCalibration::fit(&logits, &labels, odir).unwrap();
+        let best = objective(&map);
+        if !map.diagnostics().unwrap().outcome.converged() {
+            continue;
+        }
+        for index in 0..49 {
+            for share in [-1e-3, 1e-3] {
+                let (mut weights, intercepts) = (map.weights().to_vec(), map.intercepts());
+                weights[index] += share * weights[index];
+                let other = DirichletCalibration::from_parameters(weights, intercepts.to_vec());
+                let gain = best - objective(&other.unwrap());
+                assert!(gain < 1e-9, "{round}: {index}, {gain}");
+            }
+        }
+    }
+}
+
 #[test]
 fn impossible_classes() {
     let (logits, labels) = noisy(60);
