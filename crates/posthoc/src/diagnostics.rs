@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 pub enum FitOutcome {
     /// At the optimum.
     Converged,
-    /// Every label is (one of) the largest of its row: the sharper the better, without end.
+    /// A map of this kind tells all labels apart, a temperature where every label is (one of) the
+    /// largest of its row: the sharper the better, without end.
     Separable,
     /// On average the label's logit is at most the mean of its row: nothing is better than uniform.
+    /// Of a temperature with constants: nothing that rises with the logits is better than those.
     WorseThanUniform,
     /// All scores are equal, or there are none: nothing to tell rows apart by.
     Flat,
@@ -45,7 +47,7 @@ pub struct ClassFit {
     pub positives: usize,
     /// The number of other rows.
     pub negatives: usize,
-    /// The number of iterations.
+    /// The number of iterations; 0 of a fit that only sorts and counts.
     pub iterations: usize,
     /// How it ended.
     pub outcome: FitOutcome,
