@@ -8,7 +8,7 @@
 //! | [`targets`] | what is the true distribution? label smoothing in both conventions, label noise |
 //! | [`losses`] | what do logits cost under it? cross-entropy over hard, smoothed and soft targets |
 //! | [`metrics`] | how good and how honest are predictions? ECE, NLL, Brier and more, streaming and mergeable |
-//! | [`posthoc`] | which map makes them honest? temperature and Platt scaling, fitted on held-out data |
+//! | [`posthoc`] | which map makes them honest? temperature, Platt, vector, matrix, Dirichlet, beta, isotonic, histogram |
 //! | [`distill`] | what does a teacher add? knowledge distillation, smoothed and temperature-scaled teachers |
 //! | [`tensor`] | how do tensors become checked values, and where is the class axis? |
 //! | [`data`] | datasets, stratified splits, saved predictions |

@@ -390,16 +390,6 @@ impl SeedRun<'_> {
         let path = self.folder.calibrator(arm.name, seed, calibration.name());
         self.folder.write(&path, json.as_bytes())?;
         let Some(diagnostics) = calibrator.diagnostics() else { return Ok(None) };
-        if !diagnostics.outcome.converged() {
-            let (arm, outcome) = (arm.name, diagnostics.outcome);
-            tracing::warn!(
-                arm,
-                seed,
-                method = calibration.name(),
-                ?outcome,
-                "the fit is degenerate"
-            );
-        }
         self.tell(Event::Fit {
             arm: arm.name.to_owned(),
             seed,
@@ -457,6 +447,9 @@ impl ArmRun<'_> {
     }
 
     fn fit(&self, calibration: Calibration, held_out: &SavedPredictions) -> Result<AnyCalibrator> {
+        // What the fit logs says whose it is.
+        let (arm, seed, map) = (self.name, self.training.seed, calibration.name());
+        let _span = tracing::warn_span!("fit", arm, seed, map).entered();
         let (logits, labels) = (held_out.logits(), held_out.labels());
         let fitted = match calibration {
             Calibration::Platt => PlattScaling::fit(logits, labels).map(Into::into),
