@@ -168,6 +168,11 @@ impl CrossEntropy {
                 labels.f_masked_fill(ignored, 0)?,
             ),
         };
+        let classes = class_count(&logits);
+        let share = self.smoothing.uniform_share(classes)?;
+        if weights.is_none() && share < 1.0 {
+            return RowLosses::new(libtorch_losses(&logits, &labels, share)?, ignored.as_ref());
+        }
         let log_p = log_softmax(&logits)?;
         let at_label = labels.f_unsqueeze(-1)?;
         let label_log_p = log_p.f_gather(-1, &at_label, false)?.f_squeeze_dim(-1)?;
@@ -176,8 +181,6 @@ impl CrossEntropy {
             None => label_log_p.f_neg()?,
             Some(weights) => weigh(&label_log_p, weights)?.f_neg()?,
         };
-        let classes = class_count(&logits);
-        let share = self.smoothing.uniform_share(classes)?;
         let losses = if share == 0.0 {
             label_losses
         } else if share <= 1.0 {
@@ -254,6 +257,21 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: &Smoothing) ->
 fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
     Ok(logits.f_log_softmax(-1, kind)?)
+}
+
+/// What libtorch's own operator, which reads the log-probabilities fewer times, makes of the usual case: one loss a
+/// label, no weights, a share below 1.
+fn libtorch_losses(logits: &Tensor, labels: &Tensor, share: f64) -> Result<Tensor> {
+    /// A label that there is not: ignored samples are the caller's.
+    const NONE: i64 = i64::MIN;
+    let classes = class_count(logits) as i64;
+    let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
+    let rows = logits.f_to_kind(kind)?.f_reshape([-1, classes])?;
+    let labels_flat = labels.f_reshape([-1])?;
+    let weights = None::<Tensor>;
+    let losses =
+        rows.f_cross_entropy_loss(&labels_flat, weights, tch::Reduction::None, NONE, share)?;
+    Ok(losses.f_reshape(labels.size().as_slice())?)
 }
 
 /// (1/K)·Σ_k w_k·l_k.
