@@ -26,4 +26,38 @@ pub enum Error {
         /// What is missing or too much.
         problem: &'static str,
     },
+    /// As for noise, of something else that comes in kinds.
+    #[error("{what} of kind {kind} {problem}")]
+    Settings {
+        /// What comes in kinds.
+        what: &'static str,
+        /// The kind.
+        kind: &'static str,
+        /// What is missing or too much.
+        problem: String,
+    },
+    /// A smoothing lacks a key that it must have.
+    #[error("missing field `{key}` of a smoothing (or `{alternative}`)")]
+    MissingKey {
+        /// The key that is usual.
+        key: &'static str,
+        /// The one that may stand in its place.
+        alternative: &'static str,
+    },
+    /// Two settings exclude each other.
+    #[error("a smoothing takes `{first}` or `{second}`, not both")]
+    Exclusive {
+        /// The one.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// What was asked has an answer only for one ε in [0, 1] and a uniform prior.
+    #[error("{what} takes one epsilon and a uniform prior, found smoothing {found}")]
+    NotUniform {
+        /// What was asked.
+        what: &'static str,
+        /// The smoothing.
+        found: String,
+    },
 }

@@ -22,10 +22,20 @@
 //! # Ok::<(), softlabel_targets::Error>(())
 //! ```
 
+mod distribution;
 mod error;
+mod matrix;
 mod noise;
+mod settings;
 mod smoothing;
 
+pub use distribution::{AllowedClasses, ClassDistribution};
 pub use error::{Error, Result};
+pub use matrix::{
+    ClassMatrix, ClassTree, Hierarchy, OnlineLabelSmoothing, Ordinal, OrdinalDistance,
+};
 pub use noise::LabelNoise;
-pub use smoothing::{Convention, Smoothing, TargetWeights, smooth_one_hot};
+pub use smoothing::{
+    Amount, Convention, Dense, FusedTarget, Masses, MassesBy, NegativeEpsilon, Prior, Smoothing,
+    TargetWeights, smooth_one_hot,
+};

@@ -14,6 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Fraction, Labels};
 
+use crate::distribution::check_rows;
+use crate::matrix::check_square;
 use crate::{Error, Result};
 
 /// How labels go wrong.
@@ -183,29 +185,8 @@ fn draw_from(row: &[f64], label: usize, draw: f64) -> usize {
 }
 
 fn check_stochastic(matrix: &[Vec<f64>]) -> Result<()> {
-    const WHAT: &str = "noise matrix";
-    const TOLERANCE: f64 = 1e-6;
-    use softlabel_core::Error as Core;
-    let classes = matrix.len();
-    if classes == 0 {
-        return Err(Core::Empty { what: WHAT }.into());
-    }
-    for (row, values) in matrix.iter().enumerate() {
-        if values.len() != classes {
-            let expected = format!("{classes} values a row");
-            let found = format!("{} in row {row}", values.len());
-            return Err(Core::mismatch(WHAT, expected, found).into());
-        }
-        if let Some(class) = values.iter().position(|p| !(0.0..=1.0).contains(p)) {
-            let (what, expected, found) = (WHAT, "in [0, 1]", values[class]);
-            return Err(Core::BadValue { what, expected, row, class, found }.into());
-        }
-        let found: f64 = values.iter().sum();
-        if (found - 1.0).abs() > TOLERANCE {
-            return Err(Core::RowSum { what: WHAT, row, found, tolerance: TOLERANCE }.into());
-        }
-    }
-    Ok(())
+    check_square("noise matrix", matrix)?;
+    check_rows("noise matrix", matrix)
 }
 
 impl TryFrom<Settings> for LabelNoise {

@@ -62,7 +62,7 @@ impl Experiment {
         let training = Training { recipe: &recipe, samples: &samples, seed: recipe.seed, device };
         for arm in recipe.arms.values() {
             training.network(&arm.model)?;
-            arm.loss.smoothing.uniform_share(classes)?;
+            arm.loss.smoothing.fused(classes)?;
         }
         for model in recipe.models.keys() {
             if !recipe.arms.values().any(|arm| arm.model == *model) {
