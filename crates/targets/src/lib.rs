@@ -22,20 +22,36 @@
 //! # Ok::<(), softlabel_targets::Error>(())
 //! ```
 
+mod annotators;
+mod binary;
 mod distribution;
+mod disturb;
 mod error;
+mod histogram;
 mod matrix;
+mod mixing;
 mod noise;
+mod schedule;
 mod settings;
 mod smoothing;
+mod spatial;
+mod zipf;
 
+pub use annotators::{Concentration, SoftLabels};
+pub use binary::{BinaryForm, BinaryMasses, BinarySmoothing};
 pub use distribution::{AllowedClasses, ClassDistribution};
+pub use disturb::DisturbLabel;
 pub use error::{Error, Result};
+pub use histogram::{HistogramTarget, Outside};
 pub use matrix::{
     ClassMatrix, ClassTree, Hierarchy, OnlineLabelSmoothing, Ordinal, OrdinalDistance,
 };
+pub use mixing::{CutMix, MixBox, MixBy, MixPlan, MixedLabels, Mixup};
 pub use noise::LabelNoise;
+pub use schedule::{Decay, Schedule};
 pub use smoothing::{
     Amount, Convention, Dense, FusedTarget, Masses, MassesBy, NegativeEpsilon, Prior, Smoothing,
     TargetWeights, smooth_one_hot,
 };
+pub use spatial::{LabelMap, Layout, SpatialTargets, Svls};
+pub use zipf::ZipfSmoothing;
