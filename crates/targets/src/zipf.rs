@@ -12,7 +12,7 @@
 //! (1 − ε)·onehot + ε·d, for cross-entropy with soft targets.
 //!
 //! Source: Liang, Li, Bi, Gao, Xu, Zhang, Zhang, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
-//! ECCV 2022 (there α = 1). Zhou et al. 2025 (MaxSup) report no gain on ImageNet: 76.21 against 76.16 %.
+//! ECCV 2022 (their code has 1/rank, α = 1). Zhou et al. 2025 (MaxSup) report no gain on ImageNet: 76.21 against 76.16 %.
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Epsilon, Error as Core, Labels, Logits, Scalar};

@@ -188,8 +188,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Its name in a file, the keys one of which it needs (a `+` joins those that it needs together), and those that
-    /// may be left out.
+    /// Its name in a file, the groups of keys of which it needs one, and the keys that may be left out.
     fn keys(self) -> (&'static str, &'static [&'static [&'static str]], &'static [&'static str]) {
         match self {
             Self::Mixture => ("mixture", &[&[]], &[]),
@@ -214,7 +213,6 @@ impl TryFrom<Settings> for Prior {
         let given = [
             ("probabilities", settings.probabilities.is_some()),
             ("counts", settings.counts.is_some()),
-            // Counts that are probabilities already have nothing to add to.
             ("pseudo_count", settings.pseudo_count.is_some()),
             ("classes", settings.classes.is_some()),
             ("matrix", settings.matrix.is_some()),
