@@ -9,9 +9,10 @@
 //! - [`find_root`]: Newton's method that cannot leave its bracket.
 //! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS;
 //!   [`minimize_newton`]: of a few, with second derivatives.
+//! - [`rows`]: cross-entropy and its gradient over many rows at once, fused and in vectors.
 //! - [`isotonic_blocks`]: least squares under an order, by pooling adjacent violators.
 //!
-//! Whatever the element type of a row, the arithmetic is done in `f64`.
+//! Whatever the element type of a row, the arithmetic is done in `f64`, except in [`rows`].
 //! This crate knows nothing of tensors, labels as a type, or files; it checks shapes where it must
 //! and leaves the checking of values to those who make them (`softlabel-core`).
 //!
@@ -32,6 +33,7 @@ mod log_odds;
 mod moments;
 mod newton;
 mod newton_descent;
+pub mod rows;
 mod softmax;
 mod statistics;
 mod sum;

@@ -1,0 +1,208 @@
+//! One call, as the kernels see it: checked slices as pointers, and what is the same for all rows.
+
+use std::ops::Range;
+
+use super::element::Element;
+use super::element::sealed::{Convert, Real};
+use super::target::{Dense, MassesBy, Point, RowTarget, Target};
+use super::{Options, Scale};
+
+/// Where the classes of a row stand.
+///
+/// Rows (n, s) are counted as n·spatial + s; class k of a row is at element (n·K + k)·spatial + s.
+/// With `spatial` = 1 a row is contiguous.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) classes: usize,
+    pub(crate) spatial: usize,
+}
+
+impl Layout {
+    /// The element of class 0 of a row.
+    #[inline(always)]
+    pub(crate) fn first(self, row: usize) -> usize {
+        if self.spatial == 1 {
+            row * self.classes
+        } else {
+            row / self.spatial * self.classes * self.spatial + row % self.spatial
+        }
+    }
+}
+
+/// Logits, target and options, and where results go.
+///
+/// Invariants, checked by whoever makes one: the target fits; `input`, and `output` unless it is
+/// null, point to rows·K elements, and are either equal or do not overlap; `losses`, and
+/// `log_sum_exp` and `correct` unless null, point to one element a row.
+/// Kernels running at the same time work on different rows, so nothing is written twice.
+pub(crate) struct Problem<'a, T: Element> {
+    pub(crate) input: *const T,
+    /// Null if no gradient is wanted.
+    pub(crate) output: *mut T,
+    pub(crate) layout: Layout,
+    pub(crate) target: &'a Target<'a, T::Sum>,
+    pub(crate) gradient_scale: Scale<'a, T::Sum>,
+    pub(crate) losses: *mut T::Sum,
+    pub(crate) log_sum_exp: *mut T::Sum,
+    pub(crate) correct: *mut bool,
+    pub(crate) scale: T::Sum,
+    pub(crate) softcap: Option<T::Sum>,
+    pub(crate) z_loss: f64,
+    /// w_k·(u + s·d_k), where it is the same for all rows and not for all classes.
+    pub(crate) shared_spread: Option<Vec<T::Sum>>,
+    /// Whether the gradient is so large that it had better be written past the caches.
+    pub(crate) past_caches: bool,
+}
+
+// SAFETY: the slices behind the pointers may be sent and shared, and kernels running at the same
+// time write to different rows.
+#[allow(unsafe_code)]
+unsafe impl<T: Element> Sync for Problem<'_, T> {}
+
+/// What one row comes to.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    pub(crate) loss: f64,
+    pub(crate) log_sum_exp: f64,
+    /// a of dloss/dz_k = a·p_k − t_k.
+    pub(crate) slope: f64,
+}
+
+impl<'a, T: Element> Problem<'a, T> {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        input: *const T,
+        output: *mut T,
+        rows: usize,
+        layout: Layout,
+        target: &'a Target<'a, T::Sum>,
+        options: &Options,
+        gradient_scale: Scale<'a, T::Sum>,
+    ) -> Self {
+        let classes = layout.classes;
+        let mut problem = Problem {
+            input,
+            output,
+            layout,
+            target,
+            gradient_scale,
+            losses: std::ptr::null_mut(),
+            log_sum_exp: std::ptr::null_mut(),
+            correct: std::ptr::null_mut(),
+            scale: T::Sum::from_f64(options.scale),
+            softcap: options.softcap.map(T::Sum::from_f64),
+            z_loss: options.z_loss,
+            shared_spread: None,
+            past_caches: false,
+        };
+        let shared = match (target.masses, target.dense) {
+            (MassesBy::All(_), Dense::None) => target.class_weights.is_some(),
+            (MassesBy::All(_), Dense::Vector(_)) => true,
+            _ => false,
+        };
+        if let MassesBy::All(masses) = target.masses
+            && shared
+            && rows > 0
+        {
+            let nothing = Point { class: 0, mass: T::Sum::ZERO };
+            let row = RowTarget {
+                points: [nothing; 2],
+                has_label: false,
+                uniform: masses.uniform,
+                dense: masses.dense,
+            };
+            let spread = |class| target.spread(&row, class, 0, classes);
+            problem.shared_spread = Some((0..classes).map(spread).collect());
+        }
+        problem
+    }
+
+    /// Whether the mass of a class that is not a label is the same for all classes of a row.
+    pub(crate) fn is_flat(&self) -> bool {
+        matches!(self.target.dense, Dense::None) && self.target.class_weights.is_none()
+    }
+
+    /// 1 − (z/c)² of a logit: how much smaller the cap makes its gradient.
+    #[inline(always)]
+    pub(crate) fn steepness(&self, logit: T) -> T::Sum {
+        let scaled = T::Sum::widen(logit) * self.scale;
+        self.softcap.map_or(T::Sum::ONE, |cap| {
+            let ratio = Real::tanh(scaled / cap);
+            T::Sum::ONE - ratio * ratio
+        })
+    }
+
+    /// z of a logit in `f64`.
+    #[inline(always)]
+    pub(crate) fn transform_exactly<C: Convert>(&self, logit: C) -> f64 {
+        let scaled = logit.to_f64() * self.scale.to_f64();
+        self.softcap.map_or(scaled, |cap| cap.to_f64() * (scaled / cap.to_f64()).tanh())
+    }
+
+    /// g of a row.
+    #[inline(always)]
+    pub(crate) fn gradient_scale_of(&self, row: usize) -> f64 {
+        match self.gradient_scale {
+            Scale::All(scale) => scale.to_f64(),
+            Scale::Rows(scales) => scales[row].to_f64(),
+        }
+    }
+
+    /// What follows from ln Σ e^z, Σ t_k·z_k and Σ t_k without the labels', and the logits of the
+    /// labels.
+    #[inline(always)]
+    pub(crate) fn outcome(
+        &self,
+        row: &RowTarget<T::Sum>,
+        log_sum_exp: f64,
+        product: f64,
+        mass: f64,
+        label_logits: [impl Convert; 2],
+    ) -> Outcome {
+        let mut loss = mass * log_sum_exp - product;
+        for (point, logit) in row.points.iter().zip(label_logits) {
+            let mass = point.mass.to_f64();
+            if mass != 0.0 {
+                loss += mass * (log_sum_exp - self.transform_exactly(logit));
+            }
+        }
+        let slope = mass + row.point_mass() + 2.0 * self.z_loss * log_sum_exp;
+        loss += self.z_loss * log_sum_exp * log_sum_exp;
+        Outcome { loss, log_sum_exp, slope }
+    }
+
+    /// Writes what there is to say of a row besides its gradient.
+    ///
+    /// # Safety
+    /// The row is one of the problem's, and nobody else writes to it.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(crate) unsafe fn report(&self, row: usize, loss: f64, log_sum_exp: f64) {
+        // SAFETY: the pointers are those of slices with an element for every row, or null.
+        unsafe {
+            self.losses.add(row).write(T::Sum::from_f64(loss));
+            if !self.log_sum_exp.is_null() {
+                self.log_sum_exp.add(row).write(T::Sum::from_f64(log_sum_exp));
+            }
+        }
+    }
+
+    /// Writes whether the label is the first largest logit.
+    ///
+    /// # Safety
+    /// The row is one of the problem's, and nobody else writes to it.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(crate) unsafe fn report_correct(&self, row: usize, correct: bool) {
+        if !self.correct.is_null() {
+            // SAFETY: a slice with an element for every row.
+            unsafe { self.correct.add(row).write(correct) }
+        }
+    }
+}
+
+/// Some rows of a problem: what a kernel is given.
+pub(crate) struct Rows<'a, 'b, T: Element> {
+    pub(crate) problem: &'a Problem<'b, T>,
+    pub(crate) range: Range<usize>,
+}

@@ -1,0 +1,518 @@
+//! Many rows at a time: vectors run across rows.
+//!
+//! For rows of few classes, where vectors along a row would be mostly empty, and for classes that
+//! are not contiguous (N×K×S), where they could not be read.
+//! A tile holds the logits of `LANES` rows, class by class; rows of few classes are transposed into
+//! it and out of it.
+//! All three sweeps of [`long`](super::long) run over the tile, and the arithmetic of single rows
+//! (logarithms, losses, factors) is done for all lanes at once in `f64`.
+
+use super::careful::CarefulRow;
+use super::dispatch::Kernel;
+use super::element::Element;
+use super::element::sealed::{Convert, Real};
+use super::exponential::ln;
+use super::long::{caps, steepness};
+use super::problem::{Problem, Rows};
+use super::scratch::with_scratch;
+use super::target::{Dense, DenseRows, Point, RowTarget};
+use super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
+
+/// Runs across rows.
+pub(crate) struct Tiles<'a, 'b, T: Element>(pub(crate) Rows<'a, 'b, T>);
+
+/// Classes whose terms are added up before they go to `f64`.
+const RUN: usize = 32;
+
+impl<T: Element> Kernel<T> for Tiles<'_, '_, T> {
+    #[inline(always)]
+    fn run<V: Lanes<Scalar = T::Sum> + Write<T>>(self) {
+        let capped = self.0.problem.softcap.is_some();
+        let gradient = !self.0.problem.output.is_null();
+        match (capped, gradient, self.0.problem.is_flat()) {
+            (false, false, false) => self.tiles::<V, false, false, false>(),
+            (false, false, true) => self.tiles::<V, false, false, true>(),
+            (false, true, false) => self.tiles::<V, false, true, false>(),
+            (false, true, true) => self.tiles::<V, false, true, true>(),
+            (true, false, false) => self.tiles::<V, true, false, false>(),
+            (true, false, true) => self.tiles::<V, true, false, true>(),
+            (true, true, false) => self.tiles::<V, true, true, false>(),
+            (true, true, true) => self.tiles::<V, true, true, true>(),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: Element> Tiles<'_, '_, T> {
+    #[inline(always)]
+    fn tiles<V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(self)
+    where
+        V: Lanes<Scalar = T::Sum> + Write<T>,
+    {
+        let Rows { problem, range } = self.0;
+        let spatial = problem.layout.spatial;
+        let size = problem.layout.classes * V::LANES;
+        with_scratch::<T::Sum, 3, ()>([size; 3], |[logits, spread, steepness]| {
+            let mut row = range.start;
+            while row < range.end {
+                // Rows of a tile are neighbours in memory.
+                let neighbours = if spatial == 1 { usize::MAX } else { spatial - row % spatial };
+                let lanes = V::LANES.min(range.end - row).min(neighbours);
+                let tile = Tile { problem, row, lanes, logits, spread, steepness };
+                // SAFETY: the rows are the problem's and this kernel's alone; the scratch slices
+                // hold K vectors.
+                unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>() }
+                row += lanes;
+            }
+        });
+    }
+}
+
+/// Up to `LANES` rows.
+struct Tile<'a, 'b, T: Element> {
+    problem: &'a Problem<'b, T>,
+    row: usize,
+    lanes: usize,
+    logits: *mut T::Sum,
+    spread: *mut T::Sum,
+    steepness: *mut T::Sum,
+}
+
+#[allow(unsafe_code)]
+impl<T: Element> Tile<'_, '_, T> {
+    /// # Safety
+    /// The rows are the problem's, and nobody else writes to them; `logits`, `spread` and
+    /// `steepness` hold K vectors.
+    #[inline(always)]
+    #[allow(clippy::too_many_lines)]
+    unsafe fn run<V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(&self)
+    where
+        V: Lanes<Scalar = T::Sum> + Write<T>,
+    {
+        let problem = self.problem;
+        let classes = problem.layout.classes;
+        let (zero, one) = (T::Sum::ZERO, T::Sum::ONE);
+        let lowest = T::Sum::NEG_INFINITY;
+
+        // What is known of the rows.
+        let nothing = Point { class: 0, mass: zero };
+        let nobody =
+            RowTarget { points: [nothing; 2], has_label: false, uniform: zero, dense: zero };
+        let mut targets = [nobody; MOST_LANES];
+        let mut counts = [false; MOST_LANES];
+        let (mut uniform, mut dense) = ([zero; MOST_LANES], [zero; MOST_LANES]);
+        let mut all_count = true;
+        for lane in 0..self.lanes {
+            counts[lane] = !problem.target.is_ignored(self.row + lane);
+            all_count &= counts[lane];
+            if counts[lane] {
+                targets[lane] = problem.target.row(self.row + lane);
+                uniform[lane] = targets[lane].uniform;
+                dense[lane] = targets[lane].dense;
+            }
+        }
+
+        // SAFETY throughout: lanes below `self.lanes` are rows of the problem, classes below K;
+        // the tiles hold K vectors.
+        unsafe {
+            self.read_tile::<V, T>(problem.input, self.logits);
+            if !all_count {
+                for lane in (0..self.lanes).filter(|&lane| !counts[lane]) {
+                    for class in 0..classes {
+                        self.logits.add(class * V::LANES + lane).write(zero);
+                    }
+                }
+            }
+            let uniform = V::load(uniform.as_ptr());
+            if !FLAT {
+                self.fill_spread::<V>(&targets, uniform, V::load(dense.as_ptr()));
+                if !all_count {
+                    // A dense row of an ignored sample may hold anything.
+                    for lane in (0..self.lanes).filter(|&lane| !counts[lane]) {
+                        for class in 0..classes {
+                            self.spread.add(class * V::LANES + lane).write(zero);
+                        }
+                    }
+                }
+            }
+
+            let mut label_logits = [[zero; MOST_LANES]; 2];
+            for lane in 0..self.lanes {
+                for (logit, point) in label_logits.iter_mut().zip(&targets[lane].points) {
+                    logit[lane] = self.logits.add(point.class * V::LANES + lane).read();
+                }
+            }
+
+            // The first sweep.
+            let scale = V::splat(problem.scale);
+            let (cap, over_cap) = caps::<T, V>(problem);
+            let mut top = V::splat(lowest);
+            let mut largest = V::splat(lowest);
+            let (mut products, mut masses) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+            let mut start = 0;
+            while start < classes {
+                let end = classes.min(start + RUN);
+                let (mut product, mut mass) = (V::splat(zero), V::splat(zero));
+                for class in start..end {
+                    let at = class * V::LANES;
+                    let logit = V::load(self.logits.add(at));
+                    let mut z = logit.mul(scale);
+                    if CAPPED {
+                        top = top.max(z);
+                        if GRADIENT {
+                            let steepness = steepness(logit, scale, over_cap);
+                            steepness.store(self.steepness.add(at));
+                        }
+                        z = z.mul(over_cap).tanh().mul(cap);
+                    }
+                    z.store(self.logits.add(at));
+                    largest = largest.max(z);
+                    if FLAT {
+                        product = uniform.mul_add_if_nonzero(z, product);
+                    } else {
+                        let t = V::load(self.spread.add(at));
+                        product = t.mul_add_if_nonzero(z, product);
+                        mass = mass.add(t);
+                    }
+                }
+                add_lanes(&mut products, product);
+                if !FLAT {
+                    add_lanes(&mut masses, mass);
+                }
+                start = end;
+            }
+            if !CAPPED {
+                top = largest;
+            }
+
+            // The second: z − M is exact enough, because z was rounded before M was chosen.
+            let mut base = [zero; MOST_LANES];
+            largest.store(base.as_mut_ptr());
+            for base in &mut base[..V::LANES] {
+                *base = if *base == lowest { zero } else { *base };
+            }
+            let negative = V::splat(-one);
+            let down = V::load(base.as_ptr()).mul(negative);
+            let mut totals = [0.0; MOST_LANES];
+            let mut start = 0;
+            while start < classes {
+                let end = classes.min(start + RUN);
+                let mut total = V::splat(zero);
+                for class in start..end {
+                    let at = self.logits.add(class * V::LANES);
+                    let e = V::load(at).add(down).exp();
+                    total = total.add(e);
+                    if GRADIENT {
+                        e.store(at);
+                    }
+                }
+                add_lanes(&mut totals, total);
+                start = end;
+            }
+
+            // What the rows come to.
+            let mut log_sum_exps = [0.0; MOST_LANES];
+            for lane in 0..V::LANES {
+                log_sum_exps[lane] = base[lane].to_f64() + ln(totals[lane]);
+            }
+            let (mut losses, mut slopes) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+            for lane in 0..self.lanes {
+                if FLAT {
+                    masses[lane] = targets[lane].uniform.to_f64() * classes as f64;
+                }
+                let outcome = problem.outcome(
+                    &targets[lane],
+                    log_sum_exps[lane],
+                    products[lane],
+                    masses[lane],
+                    [label_logits[0][lane], label_logits[1][lane]],
+                );
+                (losses[lane], slopes[lane]) = (outcome.loss, outcome.slope);
+            }
+
+            // The third.
+            let mut factors = [zero; MOST_LANES];
+            let mut less = [zero; MOST_LANES];
+            let mut labels = [[zero; MOST_LANES]; 2];
+            if GRADIENT {
+                for lane in (0..self.lanes).filter(|&lane| counts[lane]) {
+                    let step =
+                        problem.gradient_scale_of(self.row + lane) * problem.scale.to_f64();
+                    factors[lane] = T::Sum::from_f64(slopes[lane] * step / totals[lane]);
+                    less[lane] = T::Sum::from_f64(-step);
+                    let target = &targets[lane];
+                    for (value, point) in labels.iter_mut().zip(&target.points) {
+                        let at = point.class * V::LANES + lane;
+                        let spread =
+                            if FLAT { target.uniform } else { self.spread.add(at).read() };
+                        let mass = spread + target.point_mass_on(point.class);
+                        let e = self.logits.add(at).read();
+                        value[lane] = e.mul_add(factors[lane], mass * less[lane]);
+                        if CAPPED {
+                            value[lane] = value[lane] * self.steepness.add(at).read();
+                        }
+                    }
+                }
+                let (factor, less) = (V::load(factors.as_ptr()), V::load(less.as_ptr()));
+                let constant = uniform.mul(less);
+                for class in 0..classes {
+                    let at = class * V::LANES;
+                    let summand =
+                        if FLAT { constant } else { V::load(self.spread.add(at)).mul(less) };
+                    let mut gradient = V::load(self.logits.add(at)).mul_add(factor, summand);
+                    if CAPPED {
+                        gradient = gradient.mul(V::load(self.steepness.add(at)));
+                    }
+                    gradient.store(self.logits.add(at));
+                }
+                for lane in (0..self.lanes).filter(|&lane| targets[lane].has_label) {
+                    for (value, point) in labels.iter().zip(&targets[lane].points) {
+                        self.logits.add(point.class * V::LANES + lane).write(value[lane]);
+                    }
+                }
+            }
+
+            // Reports, and the rows that came to nothing finite.
+            let mut tops = [zero; MOST_LANES];
+            top.store(tops.as_mut_ptr());
+            for lane in 0..self.lanes {
+                let row = self.row + lane;
+                if !counts[lane] {
+                    problem.report(row, 0.0, 0.0);
+                    problem.report_correct(row, false);
+                    continue;
+                }
+                let is_finite = log_sum_exps[lane].is_finite();
+                if is_finite && losses[lane].is_finite() {
+                    problem.report(row, losses[lane], log_sum_exps[lane]);
+                } else {
+                    self.careful_lane::<GRADIENT>(lane, V::LANES, is_finite);
+                }
+                if is_finite && !problem.correct.is_null() {
+                    let label = targets[lane].points[0].class;
+                    let own = label_logits[0][lane] * problem.scale;
+                    let correct = targets[lane].has_label
+                        && own == tops[lane]
+                        && !self.occurs(lane, label, own);
+                    problem.report_correct(row, correct);
+                }
+            }
+            if GRADIENT {
+                self.write_tile::<V>();
+            }
+        }
+    }
+
+    /// A row that is not finite, into the tile and the reports.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); the logits have not been overwritten.
+    #[cold]
+    #[inline(never)]
+    unsafe fn careful_lane<const GRADIENT: bool>(
+        &self,
+        lane: usize,
+        lanes: usize,
+        sum_is_finite: bool,
+    ) {
+        let (problem, row) = (self.problem, self.row + lane);
+        // SAFETY: promised by the caller.
+        unsafe {
+            let careful = CarefulRow::new(problem, row);
+            let outcome = careful.outcome();
+            problem.report(row, outcome.loss, outcome.log_sum_exp);
+            if sum_is_finite {
+                return;
+            }
+            problem.report_correct(row, careful.is_correct());
+            if GRADIENT {
+                let scale = problem.gradient_scale_of(row);
+                for class in 0..problem.layout.classes {
+                    let value = careful.gradient(class, &outcome, scale);
+                    self.logits.add(class * lanes + lane).write(T::Sum::from_f64(value));
+                }
+            }
+        }
+    }
+
+    /// Whether a scaled logit occurs in a row before a class.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); the logits have not been overwritten.
+    #[inline(always)]
+    unsafe fn occurs(&self, lane: usize, before: usize, scaled: T::Sum) -> bool {
+        let layout = self.problem.layout;
+        let first = layout.first(self.row + lane);
+        (0..before).any(|class| {
+            // SAFETY: promised by the caller.
+            let logit = unsafe { self.problem.input.add(first + class * layout.spatial).read() };
+            T::Sum::widen(logit) * self.problem.scale == scaled
+        })
+    }
+
+    /// Reads the elements of the rows from something laid out as the logits, 0 in unused lanes or
+    /// what another row has.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); `from` has as many elements as there are logits.
+    #[inline(always)]
+    unsafe fn read_tile<V, D>(&self, from: *const D, to: *mut T::Sum)
+    where
+        V: Lanes<Scalar = T::Sum> + Read<D>,
+        D: Convert,
+    {
+        let layout = self.problem.layout;
+        // SAFETY: promised by the caller.
+        unsafe {
+            if layout.spatial == 1 {
+                let rows = std::array::from_fn(|lane| {
+                    let row = self.row + lane.min(self.lanes - 1);
+                    from.add(row * layout.classes)
+                });
+                columns::<V, D>(&rows, layout.classes, to);
+                return;
+            }
+            let first = from.add(layout.first(self.row));
+            for class in 0..layout.classes {
+                let from = first.add(class * layout.spatial);
+                let values = if self.lanes == V::LANES {
+                    read::<V, D>(from)
+                } else {
+                    read_part::<V, D>(from, self.lanes)
+                };
+                values.store(to.add(class * V::LANES));
+            }
+        }
+    }
+
+    /// Writes the tile of logits to where the gradient goes.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn write_tile<V: Lanes<Scalar = T::Sum> + Write<T>>(&self) {
+        let layout = self.problem.layout;
+        // SAFETY: promised by the caller.
+        unsafe {
+            if layout.spatial == 1 {
+                let rows = std::array::from_fn(|lane| {
+                    let row = self.row + lane.min(self.lanes - 1);
+                    self.problem.output.add(row * layout.classes)
+                });
+                let mut class = 0;
+                while class < layout.classes {
+                    let count = V::LANES.min(layout.classes - class);
+                    let from = self.logits.add(class * V::LANES);
+                    V::write_columns(&rows, self.lanes, class, count, from);
+                    class += count;
+                }
+                return;
+            }
+            let first = self.problem.output.add(layout.first(self.row));
+            for class in 0..layout.classes {
+                let to = first.add(class * layout.spatial);
+                let values = V::load(self.logits.add(class * V::LANES));
+                if self.lanes == V::LANES {
+                    <V as Write<T>>::write(values, to);
+                } else {
+                    <V as Write<T>>::write_part(values, to, self.lanes);
+                }
+            }
+        }
+    }
+
+    /// Writes w_k·(u + s·d_k) of the rows to the tile of spread masses.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn fill_spread<V: Lanes<Scalar = T::Sum> + Write<T>>(
+        &self,
+        targets: &[RowTarget<T::Sum>; MOST_LANES],
+        uniform: V,
+        dense: V,
+    ) {
+        let problem = self.problem;
+        let classes = problem.layout.classes;
+        // SAFETY: promised by the caller; the target was checked.
+        unsafe {
+            if let Some(shared) = &problem.shared_spread {
+                for (class, &mass) in shared.iter().enumerate() {
+                    V::splat(mass).store(self.spread.add(class * V::LANES));
+                }
+                return;
+            }
+            match problem.target.dense {
+                Dense::None => {}
+                Dense::Vector(values) => {
+                    for (class, &value) in values.iter().enumerate() {
+                        V::splat(value).store(self.spread.add(class * V::LANES));
+                    }
+                }
+                Dense::Matrix(values) => {
+                    let rows = std::array::from_fn(|lane| {
+                        values[targets[lane].points[0].class * classes..].as_ptr()
+                    });
+                    columns::<V, T::Sum>(&rows, classes, self.spread);
+                }
+                Dense::Rows(DenseRows::F32(rows)) => {
+                    self.read_tile::<V, _>(rows.as_ptr(), self.spread);
+                }
+                Dense::Rows(DenseRows::F64(rows)) => {
+                    self.read_tile::<V, _>(rows.as_ptr(), self.spread);
+                }
+                Dense::Rows(DenseRows::Bf16(rows)) => {
+                    self.read_tile::<V, _>(rows.as_ptr(), self.spread);
+                }
+                Dense::Rows(DenseRows::F16(rows)) => {
+                    self.read_tile::<V, _>(rows.as_ptr(), self.spread);
+                }
+                Dense::Rows(DenseRows::Mask(rows)) => {
+                    self.read_tile::<V, _>(rows.as_ptr(), self.spread);
+                }
+            }
+            let has_dense = !matches!(problem.target.dense, Dense::None);
+            for class in 0..classes {
+                let at = self.spread.add(class * V::LANES);
+                let mut mass =
+                    if has_dense { V::load(at).mul_add(dense, uniform) } else { uniform };
+                if let Some(weights) = problem.target.class_weights {
+                    mass = mass.mul(V::splat(weights[class]));
+                }
+                mass.store(at);
+            }
+        }
+    }
+}
+
+/// Transposes `LANES` rows of K elements into a tile.
+///
+/// # Safety
+/// K elements can be read from each row, K vectors written.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn columns<V: Lanes + Read<D>, D: Convert>(
+    rows: &[*const D; MOST_LANES],
+    classes: usize,
+    to: *mut V::Scalar,
+) {
+    let mut class = 0;
+    while class < classes {
+        let count = V::LANES.min(classes - class);
+        // SAFETY: promised by the caller.
+        unsafe { <V as Read<D>>::read_columns(rows, class, count, to.add(class * V::LANES)) }
+        class += count;
+    }
+}
+
+/// Adds the lanes of a vector to sums in `f64`.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn add_lanes<V: Lanes>(sums: &mut [f64; MOST_LANES], vector: V) {
+    let mut lanes = [V::Scalar::ZERO; MOST_LANES];
+    // SAFETY: the array holds at least LANES numbers.
+    unsafe { vector.store(lanes.as_mut_ptr()) }
+    for (sum, lane) in sums[..V::LANES].iter_mut().zip(&lanes[..V::LANES]) {
+        *sum += lane.to_f64();
+    }
+}

@@ -1,0 +1,217 @@
+//! What the kernels ask of a processor: a vector of numbers, and reading and writing it.
+//!
+//! Every method works on each lane by itself unless it says otherwise.
+//! Implementations differ in how many lanes there are, and so in the order of a sum; nothing else
+//! in a result depends on them beyond the last bit or two.
+
+#![allow(unsafe_code)]
+
+use super::element::sealed::{Convert, Real};
+
+/// No vector has more lanes.
+pub(crate) const MOST_LANES: usize = 16;
+
+/// A vector of `LANES` numbers.
+///
+/// The methods must be called where the instructions of the implementation may be executed.
+pub(crate) trait Vector: Copy {
+    type Scalar: Real;
+    const LANES: usize;
+
+    fn splat(value: Self::Scalar) -> Self;
+    /// # Safety
+    /// `LANES` numbers can be read.
+    unsafe fn load(from: *const Self::Scalar) -> Self;
+    /// # Safety
+    /// `LANES` numbers can be written.
+    unsafe fn store(self, to: *mut Self::Scalar);
+    fn add(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// self·factor + summand, in one rounding where the processor can.
+    fn mul_add(self, factor: Self, summand: Self) -> Self;
+    /// factor·self + summand where self is not 0, summand where it is, whatever the factor.
+    fn mul_add_if_nonzero(self, factor: Self, summand: Self) -> Self;
+    /// The larger one. Where one is NaN, either.
+    fn max(self, other: Self) -> Self;
+    /// The lanes below `count`, and `fill` in the others.
+    fn keep(self, count: usize, fill: Self::Scalar) -> Self;
+    /// e^self for self ≤ a little above 0: exactly 0 for −∞ and wherever the result would be
+    /// subnormal, NaN for NaN.
+    fn exp(self) -> Self;
+    /// tanh(self); NaN for NaN.
+    fn tanh(self) -> Self;
+    /// The largest lane. If a lane is NaN, anything.
+    fn largest(self) -> Self::Scalar;
+    /// The sum of the lanes, in `f64`.
+    fn sum(self) -> f64;
+    /// Whether a lane equals the lane of the other.
+    fn any_equal(self, other: Self) -> bool;
+    /// Writes `LANES` numbers past the caches, if the processor can. `to` is aligned to the size
+    /// of the vector.
+    ///
+    /// # Safety
+    /// `LANES` numbers can be written. A [`fence`](Self::fence) comes before another thread looks.
+    unsafe fn stream(self, to: *mut Self::Scalar) {
+        // SAFETY: promised by the caller.
+        unsafe { self.store(to) }
+    }
+    /// Ends a run of [`stream`](Self::stream)s.
+    fn fence() {}
+}
+
+/// Reading numbers of a type into a vector.
+pub(crate) trait Read<T: Convert>: Vector {
+    /// # Safety
+    /// `LANES` elements can be read.
+    #[inline(always)]
+    unsafe fn read(from: *const T) -> Self {
+        let mut lanes = [Self::Scalar::ZERO; MOST_LANES];
+        for (lane, value) in lanes[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: lane < LANES; promised by the caller.
+            *value = Self::Scalar::widen(unsafe { from.add(lane).read_unaligned() });
+        }
+        // SAFETY: the array holds at least LANES numbers.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+
+    /// The first `count` ≤ `LANES` lanes; 0 in the others.
+    ///
+    /// # Safety
+    /// `count` elements can be read.
+    #[inline(always)]
+    unsafe fn read_part(from: *const T, count: usize) -> Self {
+        let mut lanes = [Self::Scalar::ZERO; MOST_LANES];
+        for (lane, value) in lanes[..count].iter_mut().enumerate() {
+            // SAFETY: lane < count; promised by the caller.
+            *value = Self::Scalar::widen(unsafe { from.add(lane).read_unaligned() });
+        }
+        // SAFETY: the array holds at least LANES numbers.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+
+    /// `to[j·LANES + i]` = element j of row i, for j below `count` ≤ `LANES` and every lane i.
+    ///
+    /// # Safety
+    /// `count` elements can be read from each of `LANES` rows, `count`·`LANES` numbers written.
+    #[inline(always)]
+    unsafe fn read_columns(
+        rows: &[*const T; MOST_LANES],
+        from: usize,
+        count: usize,
+        to: *mut Self::Scalar,
+    ) {
+        for (lane, row) in rows[..Self::LANES].iter().enumerate() {
+            for column in 0..count {
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let value = Self::Scalar::widen(row.add(from + column).read_unaligned());
+                    to.add(column * Self::LANES + lane).write(value);
+                }
+            }
+        }
+    }
+}
+
+/// Writing a vector as numbers of a type, rounded to nearest, ties to even.
+pub(crate) trait Write<T: Convert>: Read<T> {
+    /// # Safety
+    /// `LANES` elements can be written.
+    #[inline(always)]
+    unsafe fn write(self, to: *mut T) {
+        // SAFETY: promised by the caller.
+        unsafe { self.write_part(to, Self::LANES) }
+    }
+
+    /// The first `count` ≤ `LANES` lanes.
+    ///
+    /// # Safety
+    /// `count` elements can be written.
+    #[inline(always)]
+    unsafe fn write_part(self, to: *mut T, count: usize) {
+        let mut lanes = [Self::Scalar::ZERO; MOST_LANES];
+        // SAFETY: the array holds at least LANES numbers.
+        unsafe { self.store(lanes.as_mut_ptr()) }
+        for (lane, value) in lanes[..count].iter().enumerate() {
+            // SAFETY: lane < count; promised by the caller.
+            unsafe { to.add(lane).write_unaligned(value.narrow()) }
+        }
+    }
+
+    /// Writes past the caches if there are instructions for that.
+    ///
+    /// # Safety
+    /// As [`write`](Self::write); `to` is aligned to `LANES` elements. A fence comes before
+    /// another thread looks.
+    #[inline(always)]
+    unsafe fn write_past_caches(self, to: *mut T) {
+        // SAFETY: promised by the caller.
+        unsafe { self.write(to) }
+    }
+
+    /// Element j of row i = `from[j·LANES + i]`, for j below `count` ≤ `LANES` and the first
+    /// `lanes` rows i.
+    ///
+    /// # Safety
+    /// `count` elements can be written to each of `lanes` rows, `count`·`LANES` numbers read.
+    #[inline(always)]
+    unsafe fn write_columns(
+        rows: &[*mut T; MOST_LANES],
+        lanes: usize,
+        to: usize,
+        count: usize,
+        from: *const Self::Scalar,
+    ) {
+        for (lane, row) in rows[..lanes].iter().enumerate() {
+            for column in 0..count {
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let value = from.add(column * Self::LANES + lane).read();
+                    row.add(to + column).write_unaligned(value.narrow());
+                }
+            }
+        }
+    }
+}
+
+/// Reads a vector; the type of the element decides how.
+///
+/// # Safety
+/// `LANES` elements can be read.
+#[inline(always)]
+pub(crate) unsafe fn read<V: Read<T>, T: Convert>(from: *const T) -> V {
+    // SAFETY: promised by the caller.
+    unsafe { V::read(from) }
+}
+
+/// Reads the first lanes of a vector, 0 in the others.
+///
+/// # Safety
+/// `count` ≤ `LANES` elements can be read.
+#[inline(always)]
+pub(crate) unsafe fn read_part<V: Read<T>, T: Convert>(from: *const T, count: usize) -> V {
+    // SAFETY: promised by the caller.
+    unsafe { V::read_part(from, count) }
+}
+
+/// Vectors that read everything a dense row can be stored as, and their own numbers.
+pub(crate) trait Lanes:
+    Vector
+    + Write<<Self as Vector>::Scalar>
+    + Read<f32>
+    + Read<f64>
+    + Read<half::bf16>
+    + Read<half::f16>
+    + Read<bool>
+{
+}
+
+impl<V> Lanes for V where
+    V: Vector
+        + Write<<V as Vector>::Scalar>
+        + Read<f32>
+        + Read<f64>
+        + Read<half::bf16>
+        + Read<half::f16>
+        + Read<bool>
+{
+}

@@ -1,0 +1,169 @@
+//! What does not fit is named, and nothing is written.
+
+use std::mem::MaybeUninit;
+
+use softlabel_kernels::rows::{
+    Dense, DenseRows, Masses, MassesBy, Options, Outputs, Scale, Second, SecondShare, Target,
+    TargetError, check_target, cross_entropy, cross_entropy_gradient, cross_entropy_in_place,
+    spatial_cross_entropy,
+};
+
+fn message<'a>(change: impl FnOnce(&mut Target<'a, f32>)) -> String {
+    let mut target = Target::labels(&[0, 2, 1], 1.0f32);
+    change(&mut target);
+    check_target(3, 3, &target).unwrap_err().to_string()
+}
+
+#[test]
+fn lengths() {
+    let none = Masses { label: 0.0f32, uniform: 0.0, dense: 0.0 };
+    let five = [none; 5];
+    assert_eq!(
+        message(|target| target.masses = MassesBy::Class(&five)),
+        "masses by class: expected 3 elements, found 5"
+    );
+    assert_eq!(
+        message(|target| target.masses = MassesBy::Row(&five)),
+        "masses by row: expected 3 elements, found 5"
+    );
+    assert_eq!(
+        message(|target| target.dense = Dense::Vector(&[0.0; 2])),
+        "dense vector: expected 3 elements, found 2"
+    );
+    assert_eq!(
+        message(|target| target.dense = Dense::Matrix(&[0.0; 3])),
+        "dense matrix: expected 9 elements, found 3"
+    );
+    assert_eq!(
+        message(|target| target.dense = Dense::Rows(DenseRows::Mask(&[true; 8]))),
+        "dense rows: expected 9 elements, found 8"
+    );
+    assert_eq!(
+        message(|target| target.class_weights = Some(&[1.0; 4])),
+        "class weights: expected 3 elements, found 4"
+    );
+    assert_eq!(
+        message(|target| target.ignored = Some(&[true; 4])),
+        "ignored: expected 3 elements, found 4"
+    );
+    assert_eq!(
+        message(|target| target.labels = Some(&[1])),
+        "labels: expected 3 elements, found 1"
+    );
+    let one = SecondShare::One(0.5);
+    assert_eq!(
+        message(|target| target.second = Some(Second { labels: &[1], share: one })),
+        "second labels: expected 3 elements, found 1"
+    );
+    let rows = SecondShare::Rows(&[0.5]);
+    assert_eq!(
+        message(|target| target.second = Some(Second { labels: &[1, 1, 1], share: rows })),
+        "shares of the second label: expected 3 elements, found 1"
+    );
+}
+
+#[test]
+fn labels() {
+    assert_eq!(
+        message(|target| target.labels = Some(&[0, -1, 3])),
+        "the label of row 1 must be in 0..3, found -1"
+    );
+    assert_eq!(
+        message(|target| {
+            target.labels = Some(&[-100, i64::MIN, 3]);
+            target.ignore_index = Some(-100);
+            target.ignored = Some(&[false, true, false]);
+        }),
+        "the label of row 2 must be in 0..3, found 3"
+    );
+    let share = SecondShare::One(0.5);
+    assert_eq!(
+        message(|target| target.second = Some(Second { labels: &[0, 0, i64::MAX], share })),
+        "the second label of row 2 must be in 0..3, found 9223372036854775807"
+    );
+    // A second label of a row that does not count is not looked at.
+    let mut target = Target::labels(&[0, 1, 2], 1.0f32);
+    target.second = Some(Second { labels: &[0, 5, 1], share });
+    target.ignored = Some(&[false, true, false]);
+    assert_eq!(check_target(3, 3, &target), Ok(()));
+}
+
+#[test]
+fn no_labels_and_no_classes() {
+    assert_eq!(message(|target| target.labels = None), "mass on the label needs labels, found none");
+    let masses = [Masses { label: 0.0f32, uniform: 0.0, dense: 0.0 }; 3];
+    assert_eq!(
+        message(|target| {
+            target.labels = None;
+            target.masses = MassesBy::Class(&masses);
+        }),
+        "masses by class needs labels, found none"
+    );
+    assert_eq!(
+        check_target(1, 0, &Target::labels(&[0], 1.0f32)),
+        Err(TargetError::NoClasses)
+    );
+    assert_eq!(check_target(0, 0, &Target::labels(&[], 1.0f32)), Ok(()));
+}
+
+#[test]
+fn nothing_is_written() {
+    let target = Target::labels(&[0, 7], 1.0f32);
+    let options = Options::default();
+    let logits = [1.0f32; 6];
+    let mut losses = [9.0; 2];
+    let outputs = Outputs::losses(&mut losses);
+    assert!(cross_entropy(&logits, 3, &target, &options, outputs, 1).is_err());
+    let mut gradient = [MaybeUninit::new(9.0f32); 6];
+    let outputs = Outputs::losses(&mut losses);
+    let scale = Scale::All(1.0);
+    let result = cross_entropy_gradient(
+        &logits, 3, &target, &options, scale, &mut gradient, outputs, 1,
+    );
+    assert!(result.is_err());
+    // SAFETY: was made of a number.
+    #[allow(unsafe_code)]
+    let is_untouched = |entry: &MaybeUninit<f32>| unsafe { entry.assume_init() } == 9.0;
+    assert!(gradient.iter().all(is_untouched));
+    let mut logits = logits;
+    let outputs = Outputs::losses(&mut losses);
+    let result = cross_entropy_in_place(&mut logits, 3, &target, &options, scale, outputs, 1);
+    assert!(result.is_err());
+    assert_eq!((logits, losses), ([1.0; 6], [9.0; 2]));
+}
+
+#[test]
+fn outputs_and_scales() {
+    let target = Target::labels(&[0, 1], 1.0f32);
+    let options = Options::default();
+    let logits = [1.0f32; 6];
+    let mut losses = [0.0; 2];
+    let mut short = [0.0; 1];
+    let mut flags = [false; 3];
+    let outputs =
+        Outputs { losses: &mut losses, log_sum_exp: Some(&mut short), correct: None };
+    let error = cross_entropy(&logits, 3, &target, &options, outputs, 1).unwrap_err();
+    assert_eq!(error.to_string(), "log_sum_exp: expected 2 elements, found 1");
+    let outputs = Outputs { losses: &mut losses, log_sum_exp: None, correct: Some(&mut flags) };
+    let error = cross_entropy(&logits, 3, &target, &options, outputs, 1).unwrap_err();
+    assert_eq!(error.to_string(), "correct: expected 2 elements, found 3");
+    let outputs = Outputs::losses(&mut losses);
+    let error = cross_entropy(&logits[..5], 3, &target, &options, outputs, 1).unwrap_err();
+    assert_eq!(error.to_string(), "logits: expected 6 elements, found 5");
+    let scale = Scale::Rows(&[1.0; 3]);
+    let mut in_place = logits;
+    let outputs = Outputs::losses(&mut losses);
+    let error = cross_entropy_in_place(&mut in_place, 3, &target, &options, scale, outputs, 1);
+    assert_eq!(error.unwrap_err().to_string(), "gradient scales: expected 2 elements, found 3");
+    let mut gradient = [MaybeUninit::uninit(); 5];
+    let outputs = Outputs::losses(&mut losses);
+    let error = cross_entropy_gradient(
+        &logits, 3, &target, &options, Scale::All(1.0), &mut gradient, outputs, 1,
+    );
+    assert_eq!(error.unwrap_err().to_string(), "gradient: expected 6 elements, found 5");
+    for spatial in [0, 3] {
+        let outputs = Outputs::losses(&mut losses);
+        let result = spatial_cross_entropy(&logits, 3, spatial, &target, &options, outputs, 1);
+        assert!(matches!(result, Err(TargetError::Length { what: "losses", .. })));
+    }
+}

@@ -1,0 +1,12 @@
+//! Fused cross-entropy rows against a scalar `f64` reference, on every set of instructions that the
+//! processor has.
+
+// Clippy knows that test functions may panic, not that what they call may.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod edges;
+mod errors;
+mod reference;
+mod scaling;
+mod spatial;
+mod targets;

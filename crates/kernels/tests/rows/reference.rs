@@ -1,0 +1,552 @@
+//! The formula, one class after the other in `f64` with compensated sums, and the comparison of
+//! every entry point with it.
+//!
+//! The bounds follow from how the kernels round, with ε the distance of 1 to the next number of the
+//! arithmetic, and no slack but small integers:
+//!
+//! - p_k is off by a factor of 1 ± ε·(|z_k − lse| + 6): the exponent is rounded once (|z − M|·ε/2;
+//!   M − lse is in `f64`), e^r is within an ulp, sums are at most 32 additions deep before they go
+//!   to `f64`, and the factor and the result are rounded once each. Where z itself is rounded
+//!   (scale, cap) |z| more, three times with a cap.
+//! - t_k is off by three roundings.
+//! - The loss is off by 4 ε times the largest of what is added up in it, at least 1, because ln Σ e^z
+//!   is off by an absolute few ε.
+
+use std::fmt::Debug;
+use std::mem::MaybeUninit;
+
+use half::{bf16, f16};
+use softlabel_kernels::CompensatedSum;
+use softlabel_kernels::rows::{
+    Accumulator, Dense, DenseRows, Element, Masses, MassesBy, Options, Outputs, Scale, Second,
+    SecondShare, Target, cpu_features, spatial_cross_entropy, spatial_cross_entropy_gradient,
+    spatial_cross_entropy_in_place, with_cpu_features,
+};
+
+/// What the tests ask of an element.
+pub trait Number: Element + Debug + PartialEq {
+    /// The distance of 1 to the next number.
+    const EPSILON: f64;
+    /// Below this numbers are not as dense.
+    const SMALLEST: f64;
+    fn of(value: f64) -> Self;
+    fn get(self) -> f64;
+    fn bits(self) -> u64;
+}
+
+macro_rules! number {
+    ($type:ident, $of:expr, $smallest:expr) => {
+        impl Number for $type {
+            const EPSILON: f64 = $type::EPSILON_F64;
+            const SMALLEST: f64 = $smallest;
+            fn of(value: f64) -> Self {
+                $of(value)
+            }
+            fn get(self) -> f64 {
+                self.into()
+            }
+            fn bits(self) -> u64 {
+                self.to_bits().into()
+            }
+        }
+    };
+}
+
+trait Precision {
+    const EPSILON_F64: f64;
+}
+impl Precision for f32 {
+    const EPSILON_F64: f64 = 1.0 / (1u64 << 23) as f64;
+}
+impl Precision for f64 {
+    const EPSILON_F64: f64 = f64::EPSILON;
+}
+impl Precision for bf16 {
+    const EPSILON_F64: f64 = 1.0 / 128.0;
+}
+impl Precision for f16 {
+    const EPSILON_F64: f64 = 1.0 / 1024.0;
+}
+#[allow(clippy::cast_possible_truncation)]
+fn single(value: f64) -> f32 {
+    value as f32
+}
+number!(f32, single, 1.2e-38);
+number!(f64, std::convert::identity, 2.3e-308);
+number!(bf16, bf16::from_f64, 1.2e-38);
+number!(f16, f16::from_f64, 6.2e-5);
+
+/// Small repeatable random numbers: splitmix64.
+#[derive(Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// In [0, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.bits() % limit as u64).unwrap()
+    }
+    /// Roughly normal: the sum of twelve.
+    pub fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+    }
+    pub fn numbers<T: Number>(&mut self, count: usize, spread: f64) -> Vec<T> {
+        (0..count).map(|_| T::of(spread * self.normal())).collect()
+    }
+    pub fn units<T: Number>(&mut self, count: usize) -> Vec<T> {
+        (0..count).map(|_| T::of(self.unit())).collect()
+    }
+    pub fn labels(&mut self, count: usize, classes: usize) -> Vec<i64> {
+        (0..count).map(|_| i64::try_from(self.below(classes)).unwrap()).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum OwnedMasses<A> {
+    All(Masses<A>),
+    Class(Vec<Masses<A>>),
+    Row(Vec<Masses<A>>),
+}
+
+#[derive(Debug, Clone)]
+pub enum OwnedDense<A> {
+    None,
+    Vector(Vec<A>),
+    Matrix(Vec<A>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Bf16(Vec<bf16>),
+    F16(Vec<f16>),
+    Mask(Vec<bool>),
+}
+
+#[derive(Debug, Clone)]
+pub struct OwnedSecond<A> {
+    pub labels: Vec<i64>,
+    pub one: Option<A>,
+    pub rows: Vec<A>,
+}
+
+/// Everything that a call is given.
+#[derive(Debug, Clone)]
+pub struct Case<T: Number>
+where
+    T::Sum: Number,
+{
+    pub logits: Vec<T>,
+    pub rows: usize,
+    pub classes: usize,
+    pub spatial: usize,
+    pub labels: Option<Vec<i64>>,
+    pub masses: OwnedMasses<T::Sum>,
+    pub dense: OwnedDense<T::Sum>,
+    pub weights: Option<Vec<T::Sum>>,
+    pub second: Option<OwnedSecond<T::Sum>>,
+    pub ignore_index: Option<i64>,
+    pub ignored: Option<Vec<bool>>,
+    pub options: Options,
+    pub scales: Option<Vec<T::Sum>>,
+    pub scale: f64,
+}
+
+pub fn masses<A: Number>(label: f64, uniform: f64, dense: f64) -> Masses<A> {
+    Masses { label: A::of(label), uniform: A::of(uniform), dense: A::of(dense) }
+}
+
+/// What the formula gives for one row.
+pub struct Truth {
+    pub loss: f64,
+    pub log_sum_exp: f64,
+    pub correct: bool,
+    /// p_k, t_k, z_k, dloss/dx_k without the scale of the row, and the sum of the sizes of its
+    /// terms.
+    pub classes: Vec<TruthOfClass>,
+    /// The largest of what is added up in the loss.
+    pub size: f64,
+    pub slope: f64,
+}
+
+pub struct TruthOfClass {
+    pub probability: f64,
+    pub mass: f64,
+    pub logit: f64,
+    pub gradient: f64,
+    pub steepness: f64,
+}
+
+impl<T: Number> Case<T>
+where
+    T::Sum: Number,
+{
+    /// Labels with all mass, random logits.
+    pub fn new(rows: usize, classes: usize, seed: u64) -> Self {
+        let mut random = Random(seed);
+        Case {
+            logits: random.numbers(rows * classes, 3.0),
+            rows,
+            classes,
+            spatial: 1,
+            labels: Some(random.labels(rows, classes)),
+            masses: OwnedMasses::All(masses(1.0, 0.0, 0.0)),
+            dense: OwnedDense::None,
+            weights: None,
+            second: None,
+            ignore_index: None,
+            ignored: None,
+            options: Options::default(),
+            scales: None,
+            scale: 1.0,
+        }
+    }
+
+    /// With label smoothing.
+    pub fn smoothed(rows: usize, classes: usize, epsilon: f64, seed: u64) -> Self {
+        let masses = masses(1.0 - epsilon, epsilon / classes as f64, 0.0);
+        Case { masses: OwnedMasses::All(masses), ..Case::new(rows, classes, seed) }
+    }
+
+    pub fn target(&self) -> Target<'_, T::Sum> {
+        Target {
+            labels: self.labels.as_deref(),
+            masses: match &self.masses {
+                OwnedMasses::All(masses) => MassesBy::All(*masses),
+                OwnedMasses::Class(masses) => MassesBy::Class(masses),
+                OwnedMasses::Row(masses) => MassesBy::Row(masses),
+            },
+            dense: match &self.dense {
+                OwnedDense::None => Dense::None,
+                OwnedDense::Vector(values) => Dense::Vector(values),
+                OwnedDense::Matrix(values) => Dense::Matrix(values),
+                OwnedDense::F32(values) => Dense::Rows(DenseRows::F32(values)),
+                OwnedDense::F64(values) => Dense::Rows(DenseRows::F64(values)),
+                OwnedDense::Bf16(values) => Dense::Rows(DenseRows::Bf16(values)),
+                OwnedDense::F16(values) => Dense::Rows(DenseRows::F16(values)),
+                OwnedDense::Mask(values) => Dense::Rows(DenseRows::Mask(values)),
+            },
+            class_weights: self.weights.as_deref(),
+            second: self.second.as_ref().map(|second| Second {
+                labels: &second.labels,
+                share: second.one.map_or(SecondShare::Rows(&second.rows), SecondShare::One),
+            }),
+            ignore_index: self.ignore_index,
+            ignored: self.ignored.as_deref(),
+        }
+    }
+
+    fn gradient_scale(&self) -> Scale<'_, T::Sum> {
+        self.scales.as_deref().map_or(Scale::All(T::Sum::of(self.scale)), Scale::Rows)
+    }
+
+    pub fn element(&self, row: usize, class: usize) -> usize {
+        let (n, s) = (row / self.spatial, row % self.spatial);
+        (n * self.classes + class) * self.spatial + s
+    }
+
+    pub fn is_ignored(&self, row: usize) -> bool {
+        let by_label = self.ignore_index.is_some()
+            && self.labels.as_ref().map(|labels| labels[row]) == self.ignore_index;
+        by_label || self.ignored.as_ref().is_some_and(|ignored| ignored[row])
+    }
+
+    fn label(&self, row: usize) -> Option<usize> {
+        self.labels.as_ref().map(|labels| usize::try_from(labels[row]).unwrap())
+    }
+
+    /// t_k of a row that counts.
+    fn mass(&self, row: usize, class: usize) -> f64 {
+        let masses = match &self.masses {
+            OwnedMasses::All(masses) => *masses,
+            OwnedMasses::Class(masses) => masses[self.label(row).unwrap()],
+            OwnedMasses::Row(masses) => masses[row],
+        };
+        let at = self.element(row, class);
+        let dense = match &self.dense {
+            OwnedDense::None => 0.0,
+            OwnedDense::Vector(values) => values[class].get(),
+            OwnedDense::Matrix(values) => {
+                values[self.label(row).unwrap() * self.classes + class].get()
+            }
+            OwnedDense::F32(values) => values[at].get(),
+            OwnedDense::F64(values) => values[at].get(),
+            OwnedDense::Bf16(values) => values[at].get(),
+            OwnedDense::F16(values) => values[at].get(),
+            OwnedDense::Mask(values) => f64::from(u8::from(values[at])),
+        };
+        let weight = self.weights.as_ref().map_or(1.0, |weights| weights[class].get());
+        let mut mass = weight * (masses.uniform.get() + masses.dense.get() * dense);
+        let label = masses.label.get();
+        let share = self.second.as_ref().map_or(0.0, |second| {
+            second.one.map_or_else(|| second.rows[row].get(), Number::get)
+        });
+        if self.label(row) == Some(class) {
+            mass += (1.0 - share) * label;
+        }
+        if let Some(second) = &self.second
+            && usize::try_from(second.labels[row]) == Ok(class)
+        {
+            mass += share * label;
+        }
+        mass
+    }
+
+    pub fn truth(&self, row: usize) -> Truth {
+        let Options { scale, softcap, z_loss } = self.options;
+        let logits: Vec<f64> = (0..self.classes)
+            .map(|class| {
+                let scaled = scale * self.logits[self.element(row, class)].get();
+                softcap.map_or(scaled, |cap| cap * (scaled / cap).tanh())
+            })
+            .collect();
+        let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total = sum(logits.iter().map(|z| (z - highest).exp()));
+        let log_sum_exp = highest + total.ln();
+        let targets: Vec<f64> = (0..self.classes).map(|class| self.mass(row, class)).collect();
+        let total_mass = sum(targets.iter().copied());
+        let held = || targets.iter().zip(&logits).filter(|(t, _)| **t != 0.0);
+        let loss = sum(held().map(|(t, z)| t * (log_sum_exp - z)))
+            + z_loss * log_sum_exp * log_sum_exp;
+        let slope = total_mass + 2.0 * z_loss * log_sum_exp;
+        let size = sum(held().map(|(t, z)| (t * z).abs()))
+            .max(sum(targets.iter().map(|t| t.abs())) * log_sum_exp.abs().max(1.0))
+            .max(z_loss * log_sum_exp * log_sum_exp)
+            .max(loss.abs())
+            .max(1.0);
+        let label = self.label(row);
+        let classes = logits
+            .iter()
+            .zip(&targets)
+            .map(|(&logit, &mass)| {
+                let probability = (logit - log_sum_exp).exp();
+                let steepness = softcap.map_or(1.0, |cap| 1.0 - (logit / cap).powi(2));
+                let gradient = (slope * probability - mass) * steepness * scale;
+                TruthOfClass { probability, mass, logit, gradient, steepness }
+            })
+            .collect();
+        let scaled = |class| scale * self.logits[self.element(row, class)].get();
+        let correct = label.is_some_and(|label| {
+            (0..self.classes).all(|class| {
+                if class < label {
+                    scaled(class) < scaled(label)
+                } else {
+                    scaled(class) <= scaled(label)
+                }
+            })
+        });
+        Truth { loss, log_sum_exp, correct, classes, size, slope }
+    }
+
+    /// Everything there is, checked against the truth and among itself, with all instructions.
+    pub fn check(&self) {
+        for features in ["portable", "neon", "avx2", "avx512"] {
+            with_cpu_features(features, || {
+                assert_eq!(cpu_features(), features);
+                let results = self.results(1);
+                results.agree_with_truth(self);
+                self.other_entry_points_agree(&results);
+            });
+        }
+    }
+
+    /// The gradient, losses and the rest.
+    pub fn results(&self, threads: usize) -> Results<T> {
+        let mut gradient = vec![MaybeUninit::new(T::of(f64::NAN)); self.logits.len()];
+        let mut results = Results::new(self.rows);
+        spatial_cross_entropy_gradient(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            self.gradient_scale(),
+            &mut gradient,
+            results.outputs(),
+            threads,
+        )
+        .unwrap();
+        // SAFETY: made of initialized numbers.
+        #[allow(unsafe_code)]
+        let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
+        results.gradient = gradient.collect();
+        results
+    }
+
+    fn other_entry_points_agree(&self, results: &Results<T>) {
+        for threads in [2, 5] {
+            self.results(threads).is_bitwise(results);
+        }
+        let mut forward = Results::new(self.rows);
+        spatial_cross_entropy(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            forward.outputs(),
+            2,
+        )
+        .unwrap();
+        forward.gradient.clone_from(&results.gradient);
+        forward.is_bitwise(results);
+        // Not aligned to more than an element.
+        for offset in 0..2 {
+            let mut logits = vec![T::of(7.0); offset];
+            logits.extend_from_slice(&self.logits);
+            let mut in_place = Results::new(self.rows);
+            spatial_cross_entropy_in_place(
+                &mut logits[offset..],
+                self.classes,
+                self.spatial,
+                &self.target(),
+                &self.options,
+                self.gradient_scale(),
+                in_place.outputs(),
+                2 - offset,
+            )
+            .unwrap();
+            in_place.gradient = logits.split_off(offset);
+            in_place.is_bitwise(results);
+        }
+    }
+}
+
+fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sum = 0.0;
+    let mut compensated = CompensatedSum::default();
+    for value in values {
+        sum += value;
+        compensated.add(value);
+    }
+    if sum.is_finite() { compensated.value() } else { sum }
+}
+
+/// What a call gives.
+pub struct Results<T: Number>
+where
+    T::Sum: Number,
+{
+    pub losses: Vec<T::Sum>,
+    pub log_sum_exp: Vec<T::Sum>,
+    pub correct: Vec<bool>,
+    pub gradient: Vec<T>,
+}
+
+impl<T: Number> Results<T>
+where
+    T::Sum: Number,
+{
+    fn new(rows: usize) -> Self {
+        Results {
+            losses: vec![T::Sum::of(f64::NAN); rows],
+            log_sum_exp: vec![T::Sum::of(f64::NAN); rows],
+            correct: vec![true; rows],
+            gradient: Vec::new(),
+        }
+    }
+
+    fn outputs(&mut self) -> Outputs<'_, T::Sum> {
+        Outputs {
+            losses: &mut self.losses,
+            log_sum_exp: Some(&mut self.log_sum_exp),
+            correct: Some(&mut self.correct),
+        }
+    }
+
+    fn is_bitwise(&self, other: &Self) {
+        let same = |a: &[T::Sum], b: &[T::Sum]| a.iter().zip(b).all(|(a, b)| a.bits() == b.bits());
+        assert!(same(&self.losses, &other.losses), "{:?} {:?}", self.losses, other.losses);
+        assert!(same(&self.log_sum_exp, &other.log_sum_exp));
+        assert_eq!(self.correct, other.correct);
+        assert_eq!(self.gradient.len(), other.gradient.len());
+        for (at, (a, b)) in self.gradient.iter().zip(&other.gradient).enumerate() {
+            assert_eq!(a.bits(), b.bits(), "entry {at}: {a:?} {b:?}");
+        }
+    }
+
+    /// The bounds are those of the head of this file.
+    fn agree_with_truth(&self, case: &Case<T>) {
+        let epsilon = <T::Sum as Number>::EPSILON;
+        let what = || format!("{} {}×{}", cpu_features(), case.rows, case.classes);
+        for row in 0..case.rows {
+            let (loss, log_sum_exp) = (self.losses[row].get(), self.log_sum_exp[row].get());
+            let gradient =
+                |class: usize| self.gradient[case.element(row, class)];
+            if case.is_ignored(row) {
+                assert_eq!((loss, log_sum_exp, self.correct[row]), (0.0, 0.0, false));
+                assert!((0..case.classes).all(|class| gradient(class).bits() == 0));
+                continue;
+            }
+            let truth = case.truth(row);
+            assert_eq!(self.correct[row], truth.correct, "{} row {row}", what());
+            let lse_bound = 4.0 * epsilon * truth.log_sum_exp.abs().max(1.0);
+            let lse_error = (log_sum_exp - truth.log_sum_exp).abs();
+            assert!(
+                lse_error <= lse_bound,
+                "{} row {row}: lse {log_sum_exp}, truth {}",
+                what(),
+                truth.log_sum_exp
+            );
+            let loss_error = (loss - truth.loss).abs();
+            assert!(
+                loss_error <= 4.0 * epsilon * truth.size || loss == truth.loss,
+                "{} row {row}: loss {loss}, truth {}, off by {} ε",
+                what(),
+                truth.loss,
+                loss_error / epsilon
+            );
+            let scale = case.scales.as_ref().map_or(case.scale, |scales| scales[row].get());
+            let rounded_logits = match case.options {
+                Options { softcap: Some(_), .. } => 3.0,
+                Options { scale, .. } if scale != 1.0 => 1.0,
+                _ => 0.0,
+            };
+            let mut total = 0.0;
+            for (class, of) in truth.classes.iter().enumerate() {
+                let depth = 6.0
+                    + (of.logit - truth.log_sum_exp).abs()
+                    + rounded_logits * (of.logit.abs() + truth.log_sum_exp.abs());
+                let from_probability = if of.probability > 0.0 {
+                    (truth.slope * of.probability).abs() * depth
+                } else {
+                    0.0
+                };
+                let terms = from_probability + 3.0 * of.mass.abs();
+                let cap_slack =
+                    if case.options.softcap.is_some() { of.gradient.abs() * 0.0 + 4.0 * epsilon
+                        * (truth.slope * of.probability - of.mass).abs() } else { 0.0 };
+                let step = (scale * case.options.scale).abs();
+                let value = gradient(class).get();
+                let wanted = of.gradient * scale;
+                let bound = step * (epsilon * terms * of.steepness.abs().max(epsilon) + cap_slack)
+                    + 0.51 * T::EPSILON * wanted.abs()
+                    + T::SMALLEST * T::EPSILON
+                    + <T::Sum as Number>::SMALLEST * step.max(1.0) * truth.slope.abs().max(1.0);
+                assert!(
+                    (value - wanted).abs() <= bound,
+                    "{} row {row} class {class}: gradient {value}, truth {wanted}, bound {bound}",
+                    what()
+                );
+                total += value;
+            }
+            // With nothing but a softmax the gradient adds up to what the slope and W differ by.
+            if case.options == Options::default() && std::mem::size_of::<T>() >= 4 {
+                let bound = 8.0 * epsilon * scale.abs() * truth.slope.abs().max(truth.size.min(1.0));
+                let terms: f64 = truth.classes.iter().map(|of| of.mass.abs()).sum();
+                assert!(total.abs() <= bound + 8.0 * epsilon * scale.abs() * terms, "{total}");
+            }
+        }
+    }
+}
+
+/// Sums of masses are asked for by the accumulator's name in other files.
+pub fn is_accumulator<A: Accumulator>() -> &'static str {
+    std::any::type_name::<A>()
+}
