@@ -8,6 +8,8 @@
 //! - In a row that is −∞ throughout p is 0, lse is −∞, and the loss is +∞ if there is any mass.
 //! - NaN and +∞ make the loss and the whole gradient NaN.
 
+use crate::CompensatedSum;
+
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
 use super::problem::{Outcome, Problem};
@@ -66,17 +68,14 @@ impl<'a, 'b, T: Element> CarefulRow<'a, 'b, T> {
             };
             return Outcome { loss, log_sum_exp: highest, slope: 0.0 };
         }
-        let total: f64 = classes.clone().map(|class| (self.logit(class) - highest).exp()).sum();
-        let log_sum_exp = highest + total.ln();
-        let mut loss = self.problem.z_loss * log_sum_exp * log_sum_exp;
-        let mut slope = 2.0 * self.problem.z_loss * log_sum_exp;
-        for class in classes {
-            let mass = self.mass(class);
-            if mass != 0.0 {
-                loss += mass * (log_sum_exp - self.logit(class));
-                slope += mass;
-            }
-        }
+        let total = sum(classes.clone().map(|class| (self.logit(class) - highest).exp()));
+        let log_total = total.ln();
+        let log_sum_exp = highest + log_total;
+        let held =
+            || classes.clone().map(|class| (class, self.mass(class))).filter(|of| of.1 != 0.0);
+        let cost = |(class, mass)| mass * ((highest - self.logit(class)) + log_total);
+        let loss = sum(held().map(cost)) + self.problem.z_loss * log_sum_exp * log_sum_exp;
+        let slope = sum(held().map(|of| of.1)) + 2.0 * self.problem.z_loss * log_sum_exp;
         Outcome { loss, log_sum_exp, slope }
     }
 
@@ -88,7 +87,8 @@ impl<'a, 'b, T: Element> CarefulRow<'a, 'b, T> {
             return f64::NAN;
         }
         let logit = self.logit(class);
-        let probability = if logit == f64::NEG_INFINITY { 0.0 } else { (logit - log_sum_exp).exp() };
+        let probability =
+            if logit == f64::NEG_INFINITY { 0.0 } else { (logit - log_sum_exp).exp() };
         let steepness = self.problem.softcap.map_or(1.0, |cap| {
             let ratio = logit / cap.to_f64();
             1.0 - ratio * ratio
@@ -111,4 +111,14 @@ impl<'a, 'b, T: Element> CarefulRow<'a, 'b, T> {
             && (0..label).all(|class| scaled(class) < own)
             && (label..self.problem.layout.classes).all(|class| scaled(class) <= own)
     }
+}
+
+/// A sum that may be infinite.
+fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+    let (mut plain, mut compensated) = (0.0, CompensatedSum::default());
+    for term in terms {
+        plain += term;
+        compensated.add(term);
+    }
+    if plain.is_finite() { compensated.value() } else { plain }
 }

@@ -122,8 +122,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     let exponent = above.cast_signed() >> 52;
     let counter = double::ROUNDER.to_bits().wrapping_add(exponent.cast_unsigned());
     let exponent = f64::from_bits(counter) - double::ROUNDER;
-    let significand =
-        f64::from_bits((above & 0x000f_ffff_ffff_ffff).wrapping_add(ROOT_HALF));
+    let significand = f64::from_bits((above & 0x000f_ffff_ffff_ffff).wrapping_add(ROOT_HALF));
     let s = (significand - 1.0) / (significand + 1.0);
     let square = s * s;
     let mut r = double::LOG[0];

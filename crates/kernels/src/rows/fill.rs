@@ -111,12 +111,8 @@ pub(crate) unsafe fn fill_spread<T, V>(
 /// `size` numbers can be read and written.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn fill<V, D>(
-    from: *const D,
-    target: &RowTarget<V::Scalar>,
-    size: usize,
-    to: *mut V::Scalar,
-) where
+unsafe fn fill<V, D>(from: *const D, target: &RowTarget<V::Scalar>, size: usize, to: *mut V::Scalar)
+where
     V: Lanes + Read<D>,
     D: Convert,
 {

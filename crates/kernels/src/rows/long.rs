@@ -19,8 +19,9 @@ use super::sweep::sweep;
 use super::target::RowTarget;
 use super::vector::{Lanes, Vector, Write, read, read_part};
 
-/// Logits a block: 8 KB in single precision.
-const BLOCK: usize = 2048;
+/// Vectors a block: sums are at most 16 additions deep before they go to `f64`, and a block fits the
+/// first cache whatever the vectors are.
+const VECTORS: usize = 64;
 
 /// Runs along rows.
 pub(crate) struct Long<'a, 'b, T: Element>(pub(crate) Rows<'a, 'b, T>);
@@ -55,8 +56,8 @@ struct Sums<A> {
 
 /// e^{from − to} where the exponent of −∞ is 0.
 #[inline(always)]
-fn rescale(from: f64, to: f64) -> f64 {
-    if from == f64::NEG_INFINITY { 0.0 } else { (from - to).exp() }
+fn rescale<A: Real>(from: A, to: A) -> f64 {
+    if from == A::NEG_INFINITY { 0.0 } else { (from.to_f64() - to.to_f64()).exp() }
 }
 
 #[allow(unsafe_code)]
@@ -68,7 +69,7 @@ impl<T: Element> Long<'_, '_, T> {
     {
         let Rows { problem, range } = self.0;
         let classes = problem.layout.classes;
-        let blocks = classes.div_ceil(BLOCK);
+        let blocks = classes.div_ceil(VECTORS * V::LANES);
         with_scratch::<T::Sum, 3, ()>([classes, classes, blocks], |[kept, spread, bases]| {
             for row in range {
                 // SAFETY: the row is one of the problem's and this kernel's alone; the scratch
@@ -122,16 +123,24 @@ unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bo
             }
         };
         let sums = look::<T, V, CAPPED, GRADIENT, FLAT>(
-            problem, input, target.uniform, spread, kept, bases,
+            problem,
+            input,
+            target.uniform,
+            spread,
+            kept,
+            bases,
         );
-        let log_sum_exp = sums.base.to_f64() + sums.total.ln();
+        let base = (sums.base.to_f64(), sums.total.ln());
         let label_logits = target.points.map(|point| input.add(point.class).read());
-        let mut outcome =
-            problem.outcome(&target, log_sum_exp, sums.product, sums.mass, label_logits);
-        let is_finite = log_sum_exp.is_finite();
+        let mut outcome = problem.outcome(&target, base, sums.product, sums.mass, label_logits);
+        let is_finite = outcome.log_sum_exp.is_finite();
         if !(is_finite && outcome.loss.is_finite()) {
             // One row in a million at most, so what the compiler makes of it does not matter.
+            let slope = outcome.slope;
             outcome = careful_row::<T, GRADIENT>(problem, row, is_finite);
+            if is_finite {
+                outcome.slope = slope;
+            }
         }
         problem.report(row, outcome.loss, outcome.log_sum_exp);
         if !problem.correct.is_null() {
@@ -148,7 +157,7 @@ unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bo
             }
         }
         if GRADIENT && is_finite {
-            let rest = WriteRow { target: &target, row, outcome: &outcome };
+            let rest = WriteRow { target: &target, row, slope: outcome.slope, sums: &sums };
             rest.write::<T, V, CAPPED, FLAT>(problem, input, spread, kept, bases);
         }
     }
@@ -256,13 +265,12 @@ where
     let (cap, over_cap) = caps::<T, V>(problem);
     let uniform_mass = V::splat(uniform);
     let has_product = !FLAT || uniform != A::<T>::ZERO;
-    let mut sums =
-        Sums { base: lowest, top: lowest, total: 0.0, product: 0.0, mass: 0.0 };
+    let mut sums = Sums { base: lowest, top: lowest, total: 0.0, product: 0.0, mass: 0.0 };
     let mut highest = lowest;
     let mut start = 0;
     let mut block = 0;
     while start < classes {
-        let size = BLOCK.min(classes - start);
+        let size = (VECTORS * V::LANES).min(classes - start);
         // SAFETY: all offsets stay below start + size ≤ K.
         unsafe {
             let (input, kept) = (input.add(start), kept.add(start));
@@ -404,7 +412,8 @@ fn sum_of<V: Vector>([a, b, c, d]: [V; 4]) -> V {
 struct WriteRow<'a, A> {
     target: &'a RowTarget<A>,
     row: usize,
-    outcome: &'a Outcome,
+    slope: f64,
+    sums: &'a Sums<A>,
 }
 
 #[allow(unsafe_code)]
@@ -426,9 +435,10 @@ impl<A: Real> WriteRow<'_, A> {
         let classes = problem.layout.classes;
         let step = problem.gradient_scale_of(self.row) * problem.scale.to_f64();
         let less = A::from_f64(-step);
+        let last = self.slope * step / self.sums.total;
         let factor_of = |base: A| {
-            let share = rescale(base.to_f64(), self.outcome.log_sum_exp);
-            A::from_f64(share * self.outcome.slope * step)
+            let share = if base == self.sums.base { 1.0 } else { rescale(base, self.sums.base) };
+            A::from_f64(share * last)
         };
         // SAFETY: all offsets stay below K.
         unsafe {
@@ -438,7 +448,7 @@ impl<A: Real> WriteRow<'_, A> {
                 let spread =
                     if FLAT { self.target.uniform } else { spread.add(point.class).read() };
                 let mass = spread + self.target.point_mass_on(point.class);
-                let factor = factor_of(bases.add(point.class / BLOCK).read());
+                let factor = factor_of(bases.add(point.class / (VECTORS * V::LANES)).read());
                 let kept = kept.add(point.class).read();
                 let steepness =
                     if CAPPED { problem.steepness(input.add(point.class).read()) } else { A::ONE };
@@ -451,7 +461,7 @@ impl<A: Real> WriteRow<'_, A> {
             let mut start = 0;
             let mut block = 0;
             while start < classes {
-                let size = BLOCK.min(classes - start);
+                let size = (VECTORS * V::LANES).min(classes - start);
                 let factor = V::splat(factor_of(bases.add(block).read()));
                 let (input, output) = (input.add(start), output.add(start));
                 let (kept, spread) = (kept.add(start), spread.wrapping_add(start));

@@ -203,7 +203,15 @@ pub fn cross_entropy_gradient<T: Element>(
     threads: usize,
 ) -> Result<(), TargetError> {
     spatial_cross_entropy_gradient(
-        logits, classes, 1, target, options, gradient_scale, gradient, outputs, threads,
+        logits,
+        classes,
+        1,
+        target,
+        options,
+        gradient_scale,
+        gradient,
+        outputs,
+        threads,
     )
 }
 
@@ -235,7 +243,14 @@ pub fn cross_entropy_in_place<T: Element>(
     threads: usize,
 ) -> Result<(), TargetError> {
     spatial_cross_entropy_in_place(
-        logits, classes, 1, target, options, gradient_scale, outputs, threads,
+        logits,
+        classes,
+        1,
+        target,
+        options,
+        gradient_scale,
+        outputs,
+        threads,
     )
 }
 
@@ -383,7 +398,13 @@ impl<A: Accumulator> Call<'_, A> {
             return;
         }
         let mut problem = Problem::new(
-            input, output, rows, self.layout, self.target, self.options, gradient_scale,
+            input,
+            output,
+            rows,
+            self.layout,
+            self.target,
+            self.options,
+            gradient_scale,
         );
         problem.losses = outputs.losses.as_mut_ptr();
         problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), <[A]>::as_mut_ptr);

@@ -124,4 +124,3 @@ macro_rules! array {
 }
 array!(f32, 8, exp_single);
 array!(f64, 4, exp_double);
-

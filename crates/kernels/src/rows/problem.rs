@@ -148,22 +148,24 @@ impl<'a, T: Element> Problem<'a, T> {
         }
     }
 
-    /// What follows from ln Σ e^z, Σ t_k·z_k and Σ t_k without the labels', and the logits of the
-    /// labels.
+    /// What follows from Σ e^{z − base} and base, Σ t_k·z_k and Σ t_k without the labels', and the
+    /// logits of the labels.
     #[inline(always)]
     pub(crate) fn outcome(
         &self,
         row: &RowTarget<T::Sum>,
-        log_sum_exp: f64,
+        (base, log_total): (f64, f64),
         product: f64,
         mass: f64,
         label_logits: [impl Convert; 2],
     ) -> Outcome {
-        let mut loss = mass * log_sum_exp - product;
+        // The base first: it may be so large that the logarithm would be lost in it.
+        let log_sum_exp = base + log_total;
+        let mut loss = (mass * base - product) + mass * log_total;
         for (point, logit) in row.points.iter().zip(label_logits) {
             let mass = point.mass.to_f64();
             if mass != 0.0 {
-                loss += mass * (log_sum_exp - self.transform_exactly(logit));
+                loss += mass * ((base - self.transform_exactly(logit)) + log_total);
             }
         }
         let slope = mass + row.point_mass() + 2.0 * self.z_loss * log_sum_exp;

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::Scale;
 use super::dispatch::{Instructions, Kernel};
 use super::element::Element;
 use super::element::sealed::Real;
@@ -9,7 +10,6 @@ use super::sweep::sweep;
 use super::target::{TargetError, check_length};
 use super::threads::for_ranges;
 use super::vector::{Lanes, Write, read, read_part};
-use super::Scale;
 
 /// Multiplies rows by numbers, in place.
 ///

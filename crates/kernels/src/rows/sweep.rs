@@ -14,22 +14,43 @@ macro_rules! sweep {
         let lanes: usize = $lanes;
         let mut next = 0;
         while next + 4 * lanes <= size {
-            { let ($slot, $at) = (0usize, next); $full }
-            { let ($slot, $at) = (1usize, next + lanes); $full }
-            { let ($slot, $at) = (2usize, next + 2 * lanes); $full }
-            { let ($slot, $at) = (3usize, next + 3 * lanes); $full }
+            {
+                let ($slot, $at) = (0usize, next);
+                $full
+            }
+            {
+                let ($slot, $at) = (1usize, next + lanes);
+                $full
+            }
+            {
+                let ($slot, $at) = (2usize, next + 2 * lanes);
+                $full
+            }
+            {
+                let ($slot, $at) = (3usize, next + 3 * lanes);
+                $full
+            }
             next += 4 * lanes;
         }
         if next + lanes <= size {
-            { let ($slot, $at) = (0usize, next); $full }
+            {
+                let ($slot, $at) = (0usize, next);
+                $full
+            }
             next += lanes;
         }
         if next + lanes <= size {
-            { let ($slot, $at) = (1usize, next); $full }
+            {
+                let ($slot, $at) = (1usize, next);
+                $full
+            }
             next += lanes;
         }
         if next + lanes <= size {
-            { let ($slot, $at) = (2usize, next); $full }
+            {
+                let ($slot, $at) = (2usize, next);
+                $full
+            }
             next += lanes;
         }
         if next < size {

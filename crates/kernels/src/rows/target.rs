@@ -202,11 +202,7 @@ pub(crate) fn check_length(
     expected: usize,
     found: usize,
 ) -> Result<(), TargetError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(TargetError::Length { what, expected, found })
-    }
+    if expected == found { Ok(()) } else { Err(TargetError::Length { what, expected, found }) }
 }
 
 /// Whether a target fits `rows` rows of `classes` logits: the lengths, and that every label is a

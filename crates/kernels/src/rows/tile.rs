@@ -22,7 +22,7 @@ use super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
 pub(crate) struct Tiles<'a, 'b, T: Element>(pub(crate) Rows<'a, 'b, T>);
 
 /// Classes whose terms are added up before they go to `f64`.
-const RUN: usize = 32;
+const RUN: usize = 16;
 
 impl<T: Element> Kernel<T> for Tiles<'_, '_, T> {
     #[inline(always)]
@@ -211,10 +211,11 @@ impl<T: Element> Tile<'_, '_, T> {
             }
 
             // What the rows come to.
-            let mut log_sum_exps = [0.0; MOST_LANES];
+            let mut log_totals = [0.0; MOST_LANES];
             for lane in 0..V::LANES {
-                log_sum_exps[lane] = base[lane].to_f64() + ln(totals[lane]);
+                log_totals[lane] = ln(totals[lane]);
             }
+            let mut log_sum_exps = [0.0; MOST_LANES];
             let (mut losses, mut slopes) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
             for lane in 0..self.lanes {
                 if FLAT {
@@ -222,12 +223,13 @@ impl<T: Element> Tile<'_, '_, T> {
                 }
                 let outcome = problem.outcome(
                     &targets[lane],
-                    log_sum_exps[lane],
+                    (base[lane].to_f64(), log_totals[lane]),
                     products[lane],
                     masses[lane],
                     [label_logits[0][lane], label_logits[1][lane]],
                 );
                 (losses[lane], slopes[lane]) = (outcome.loss, outcome.slope);
+                log_sum_exps[lane] = outcome.log_sum_exp;
             }
 
             // The third.
@@ -236,15 +238,13 @@ impl<T: Element> Tile<'_, '_, T> {
             let mut labels = [[zero; MOST_LANES]; 2];
             if GRADIENT {
                 for lane in (0..self.lanes).filter(|&lane| counts[lane]) {
-                    let step =
-                        problem.gradient_scale_of(self.row + lane) * problem.scale.to_f64();
+                    let step = problem.gradient_scale_of(self.row + lane) * problem.scale.to_f64();
                     factors[lane] = T::Sum::from_f64(slopes[lane] * step / totals[lane]);
                     less[lane] = T::Sum::from_f64(-step);
                     let target = &targets[lane];
                     for (value, point) in labels.iter_mut().zip(&target.points) {
                         let at = point.class * V::LANES + lane;
-                        let spread =
-                            if FLAT { target.uniform } else { self.spread.add(at).read() };
+                        let spread = if FLAT { target.uniform } else { self.spread.add(at).read() };
                         let mass = spread + target.point_mass_on(point.class);
                         let e = self.logits.add(at).read();
                         value[lane] = e.mul_add(factors[lane], mass * less[lane]);

@@ -81,8 +81,7 @@ where
         let off = T::Sum::of(1.0 / (classes as f64 - 1.0)).get();
         case.masses = OwnedMasses::All(masses(-off, off, 0.0));
         for (row, &label) in case.labels.as_ref().unwrap().iter().enumerate() {
-            case.logits[row * classes + usize::try_from(label).unwrap()] =
-                T::of(f64::NEG_INFINITY);
+            case.logits[row * classes + usize::try_from(label).unwrap()] = T::of(f64::NEG_INFINITY);
         }
         case.check();
         assert!(case.results(1).losses.iter().all(|loss| loss.get().is_finite()));
@@ -99,7 +98,8 @@ where
         case.check();
         assert!(case.results(1).losses.iter().all(|loss| loss.get() == f64::INFINITY));
         let mut case = masked::<T>(classes);
-        case.labels = Some(vec![0, 2, 0, 0, 0]);
+        let end = i64::try_from(classes).unwrap() - 1;
+        case.labels = Some(vec![0, end, 0, 0, 0]);
         case.check();
         let results = case.results(1);
         assert!(results.losses.iter().all(|loss| loss.get() == f64::INFINITY));

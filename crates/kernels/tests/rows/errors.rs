@@ -90,7 +90,10 @@ fn labels() {
 
 #[test]
 fn no_labels_and_no_classes() {
-    assert_eq!(message(|target| target.labels = None), "mass on the label needs labels, found none");
+    assert_eq!(
+        message(|target| target.labels = None),
+        "mass on the label needs labels, found none"
+    );
     let masses = [Masses { label: 0.0f32, uniform: 0.0, dense: 0.0 }; 3];
     assert_eq!(
         message(|target| {
@@ -99,10 +102,7 @@ fn no_labels_and_no_classes() {
         }),
         "masses by class needs labels, found none"
     );
-    assert_eq!(
-        check_target(1, 0, &Target::labels(&[0], 1.0f32)),
-        Err(TargetError::NoClasses)
-    );
+    assert_eq!(check_target(1, 0, &Target::labels(&[0], 1.0f32)), Err(TargetError::NoClasses));
     assert_eq!(check_target(0, 0, &Target::labels(&[], 1.0f32)), Ok(()));
 }
 
@@ -117,9 +117,8 @@ fn nothing_is_written() {
     let mut gradient = [MaybeUninit::new(9.0f32); 6];
     let outputs = Outputs::losses(&mut losses);
     let scale = Scale::All(1.0);
-    let result = cross_entropy_gradient(
-        &logits, 3, &target, &options, scale, &mut gradient, outputs, 1,
-    );
+    let result =
+        cross_entropy_gradient(&logits, 3, &target, &options, scale, &mut gradient, outputs, 1);
     assert!(result.is_err());
     // SAFETY: was made of a number.
     #[allow(unsafe_code)]
@@ -140,8 +139,7 @@ fn outputs_and_scales() {
     let mut losses = [0.0; 2];
     let mut short = [0.0; 1];
     let mut flags = [false; 3];
-    let outputs =
-        Outputs { losses: &mut losses, log_sum_exp: Some(&mut short), correct: None };
+    let outputs = Outputs { losses: &mut losses, log_sum_exp: Some(&mut short), correct: None };
     let error = cross_entropy(&logits, 3, &target, &options, outputs, 1).unwrap_err();
     assert_eq!(error.to_string(), "log_sum_exp: expected 2 elements, found 1");
     let outputs = Outputs { losses: &mut losses, log_sum_exp: None, correct: Some(&mut flags) };
@@ -158,7 +156,14 @@ fn outputs_and_scales() {
     let mut gradient = [MaybeUninit::uninit(); 5];
     let outputs = Outputs::losses(&mut losses);
     let error = cross_entropy_gradient(
-        &logits, 3, &target, &options, Scale::All(1.0), &mut gradient, outputs, 1,
+        &logits,
+        3,
+        &target,
+        &options,
+        Scale::All(1.0),
+        &mut gradient,
+        outputs,
+        1,
     );
     assert_eq!(error.unwrap_err().to_string(), "gradient: expected 6 elements, found 5");
     for spatial in [0, 3] {

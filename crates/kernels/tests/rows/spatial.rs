@@ -68,10 +68,10 @@ fn one_position_is_a_row() {
     let along = case.results(1);
     case.spatial = 20;
     let at = |row: usize, class: usize| row * 90 + class;
-    case.logits =
-        (0..90).flat_map(|class| (0..20).map(move |row| (row, class)))
-            .map(|(row, class)| Case::<f32>::smoothed(20, 90, 0.1, 2).logits[at(row, class)])
-            .collect();
+    case.logits = (0..90)
+        .flat_map(|class| (0..20).map(move |row| (row, class)))
+        .map(|(row, class)| Case::<f32>::smoothed(20, 90, 0.1, 2).logits[at(row, class)])
+        .collect();
     let across = case.results(1);
     for (a, b) in along.losses.iter().zip(&across.losses) {
         assert!((a - b).abs() <= 4.0 * f32::EPSILON * a.abs().max(1.0));

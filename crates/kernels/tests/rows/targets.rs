@@ -3,14 +3,11 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use crate::reference::{
-    Case, Number, OwnedDense, OwnedMasses, OwnedSecond, Random, masses,
-};
+use crate::reference::{Case, Number, OwnedDense, OwnedMasses, OwnedSecond, Random, masses};
 
 /// Around the lengths of vectors, the switch between kernels, and blocks; and real vocabularies.
-const CLASSES: [usize; 21] = [
-    1, 2, 3, 8, 10, 16, 17, 31, 33, 41, 63, 64, 65, 100, 129, 668, 1000, 1128, 2048, 2049, 4200,
-];
+const CLASSES: [usize; 21] =
+    [1, 2, 3, 8, 10, 16, 17, 31, 33, 41, 63, 64, 65, 100, 129, 668, 1000, 1128, 2048, 2049, 4200];
 
 macro_rules! for_all_elements {
     ($($name:ident: $generic:ident;)*) => {$(
