@@ -16,6 +16,7 @@ mod chores;
 mod compiler;
 mod doctor;
 mod libtorch;
+mod peers;
 mod progress;
 mod trouble;
 mod workspace;
@@ -67,11 +68,15 @@ enum Command {
         cargo xtask test --only clippy --only docs")]
     Test(Selection),
     /// Set up, then run the benchmarks
-    #[command(after_help = "Examples:\n  cargo xtask bench\n  \
-        cargo xtask bench -- --bench cross_entropy\n\nArguments after -- go to `cargo bench`.")]
+    #[command(after_help = BENCH_HELP)]
     Bench {
+        /// Compare with PyTorch, eager and compiled, which is fetched if need be
+        #[arg(long)]
+        peers: bool,
+        #[command(flatten)]
+        extent: peers::Extent,
         /// Arguments for `cargo bench`
-        #[arg(last = true, value_name = "ARGUMENTS")]
+        #[arg(last = true, value_name = "ARGUMENTS", conflicts_with = "peers")]
         arguments: Vec<OsString>,
     },
 }
@@ -90,6 +95,19 @@ Examples:
   cargo xtask setup --verify
   LIBTORCH=/opt/libtorch cargo xtask setup
   SOFTLABEL_CACHE=/scratch/softlabel cargo xtask setup";
+
+const BENCH_HELP: &str = "\
+Without --peers the criterion benchmarks run; arguments after -- go to `cargo bench`.
+With --peers softlabel and PyTorch take turns at the cases of benches/peers/cases.json.
+PyTorch is installed into the cache once (a download of 560 MB, 1.4 GB on disk).
+The result is a table, and target/bench/peers.json; benches/README.md says what is in them.
+
+Examples:
+  cargo xtask bench
+  cargo xtask bench -- --bench cross_entropy
+  cargo xtask bench --peers
+  cargo xtask bench --peers --filter linear --rounds 5
+  cargo xtask bench --peers --quick";
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -111,7 +129,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor { json } => Ok(doctor::run(&workspace, json)),
         Command::Demo { arguments } => chores::demo(&workspace, &arguments),
         Command::Test(selection) => checks::run(&workspace, &selection),
-        Command::Bench { arguments } => chores::bench(&workspace, &arguments),
+        Command::Bench { peers: true, extent, .. } => {
+            peers::run(&workspace, &extent)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Bench { arguments, .. } => chores::bench(&workspace, &arguments),
     }
 }
 
@@ -145,6 +167,18 @@ mod tests {
         assert!(!selection.keep_going);
         let error = Cli::try_parse_from(["xtask", "test", "--only", "spelling"]).unwrap_err();
         assert!(error.to_string().contains("possible values"), "{error}");
+    }
+
+    #[test]
+    fn the_extent_of_the_comparison_belongs_to_it() {
+        let cli = Cli::try_parse_from(["xtask", "bench", "--peers", "--quick"]).unwrap();
+        let Command::Bench { peers, extent, .. } = cli.command else {
+            panic!("parsed {cli:?}");
+        };
+        assert!(peers && extent.quick && extent.filter.is_none());
+        Cli::try_parse_from(["xtask", "bench", "--quick"]).unwrap_err();
+        Cli::try_parse_from(["xtask", "bench", "--peers", "--rounds", "0"]).unwrap_err();
+        Cli::try_parse_from(["xtask", "bench", "--peers", "--", "--bench", "x"]).unwrap_err();
     }
 
     #[test]

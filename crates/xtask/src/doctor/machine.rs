@@ -73,8 +73,9 @@ pub(super) fn processor() -> Finding {
     Finding::ok("processor", text)
 }
 
+/// Vector instructions that matter here.
 #[cfg(target_arch = "x86_64")]
-fn features() -> Vec<&'static str> {
+pub(crate) fn features() -> Vec<&'static str> {
     let all = [
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("fma", std::is_x86_feature_detected!("fma")),
@@ -84,14 +85,16 @@ fn features() -> Vec<&'static str> {
     present.map(|(name, _)| name).collect()
 }
 
+/// Vector instructions that matter here.
 #[cfg(target_arch = "aarch64")]
-fn features() -> Vec<&'static str> {
+pub(crate) fn features() -> Vec<&'static str> {
     // Part of every 64-bit ARM processor.
     vec!["neon"]
 }
 
+/// Vector instructions that matter here.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn features() -> Vec<&'static str> {
+pub(crate) fn features() -> Vec<&'static str> {
     Vec::new()
 }
 
@@ -116,7 +119,7 @@ pub(super) fn memory() -> Finding {
 }
 
 /// A value of Linux's meminfo, in bytes.
-fn meminfo(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn meminfo(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.strip_prefix(':')?.split_whitespace().next()?.parse().ok()?;
     Some(1024 * kilobytes)

@@ -1,7 +1,7 @@
 //! `cargo xtask doctor`: what this machine has, and the cure for what it lacks.
 
 mod libtorch;
-mod machine;
+pub(crate) mod machine;
 mod tools;
 
 use std::process::ExitCode;

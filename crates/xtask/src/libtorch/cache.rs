@@ -3,6 +3,7 @@
 //! | path | what |
 //! |------|------|
 //! | `libtorch-2.11.0-linux-x86_64/` | a whole libtorch: it gets this name only when it is complete |
+//! | `peers-py3.12-0123456789ab/` | PyTorch for the benchmarks, complete likewise |
 //! | `downloads/` | wheels, until they are unpacked |
 //! | `.partial-*` | work in progress; what a killed set-up left is removed by the next |
 //! | `lock` | held by the set-up that changes anything here |
@@ -46,6 +47,11 @@ impl Cache {
     /// Where a fetched libtorch belongs.
     pub(crate) fn libtorch(&self, platform: &Platform) -> PathBuf {
         self.root.join(format!("libtorch-{}-{}", platform.version, platform.name))
+    }
+
+    /// Where the peers of the benchmarks belong; `pins` tells their versions apart.
+    pub(crate) fn peers(&self, pins: &str) -> PathBuf {
+        self.root.join(format!("peers-{pins}"))
     }
 
     /// Free bytes on the disk of the folder, or of its nearest ancestor that exists.

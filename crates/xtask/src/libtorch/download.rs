@@ -86,7 +86,7 @@ fn requirement_lines(wheels: &[&Wheel]) -> String {
 }
 
 /// Runs pip with its progress on our stderr; returns the end of its complaints too.
-fn run(command: &mut Command) -> io::Result<(ExitStatus, String)> {
+pub(crate) fn run(command: &mut Command) -> io::Result<(ExitStatus, String)> {
     let mut child =
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::piped()).spawn()?;
     let mut tail = VecDeque::new();

@@ -3,10 +3,10 @@
 //! `version` and `platform` say what is needed, [`search`] looks for it, `download` and `unpack` fetch it into the [`cache`], and `folder` judges what was found.
 
 pub(crate) mod cache;
-mod download;
+pub(crate) mod download;
 mod folder;
 mod link;
-mod manifest;
+pub(crate) mod manifest;
 pub(crate) mod platform;
 pub(crate) mod python;
 pub(crate) mod search;

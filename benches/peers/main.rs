@@ -1,0 +1,70 @@
+//! Our side of `cargo xtask bench --peers`: softlabel, and the peers that fit into its process.
+//!
+//! A conversation in JSON lines, the same that `peers.py` leads:
+//!
+//! ```text
+//! → {"versions": {"softlabel": "0.1.0"}}                                       once, at the start
+//! ← {"case": {…}, "measure": "time", "threads": 2, "min_seconds": 0.5}         a request
+//! → {"softlabel": 1.25, "libtorch eager (same process)": 1.5}                  its answer
+//! → {"failed": "what is wrong"}                                                or this
+//! ```
+//!
+//! `case` is an object of `cases.json`. `measure` is one of
+//!
+//! | measure  | number for each side |
+//! |----------|----------------------|
+//! | `time`   | median milliseconds of one operation |
+//! | `memory` | bytes of memory at the peak of one operation beyond what its inputs take; null if unknown |
+//! | `error`  | largest deviation of the first rows' gradient from one computed in f64, over the largest entry of the latter |
+//!
+//! A copy has no error. The conversation ends with the input.
+
+mod case;
+mod gauges;
+mod operation;
+
+use std::io::{self, BufRead, Write};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+use crate::case::Request;
+use crate::operation::Operation;
+
+fn main() -> Result<()> {
+    let mut out = io::stdout().lock();
+    let versions = json!({ "softlabel": env!("CARGO_PKG_VERSION") });
+    writeln!(out, "{}", json!({ "versions": versions }))?;
+    out.flush()?;
+    for line in io::stdin().lock().lines() {
+        let answer = match answer(&line?) {
+            Ok(numbers) => Value::Object(numbers),
+            Err(error) => json!({ "failed": format!("{error:#}") }),
+        };
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// The number of every side for one request.
+fn answer(line: &str) -> Result<Map<String, Value>> {
+    let request: Request = serde_json::from_str(line).context("this is no request")?;
+    tch::set_num_threads(request.threads);
+    let operation = Operation::prepare(&request.case)?;
+    let mut numbers = Map::new();
+    for side in operation.sides(request.threads) {
+        tch::set_num_threads(side.threads);
+        let number = match request.measure.as_str() {
+            "time" => json!(gauges::median_ms(request.min_seconds, &mut || operation.run(&side))?),
+            "memory" => json!(gauges::peak_bytes(&mut || operation.run(&side))?),
+            "error" => match operation.error(&side)? {
+                Some(error) => json!(error),
+                None => continue,
+            },
+            other => bail!("measure is time, memory or error, not {other}"),
+        };
+        numbers.insert(side.name.to_owned(), number);
+    }
+    Ok(numbers)
+}
