@@ -7,25 +7,40 @@ use anyhow::Result;
 
 /// Fewest timed repetitions.
 const FEWEST: usize = 3;
+/// Seconds after which it is another side's turn.
+const TURN: f64 = 0.05;
 
-/// Median milliseconds of `operation`, repeated for at least `min_seconds` after two warm-up runs.
+/// Median milliseconds of each of `sides` operations, where `run(i)` carries out the i-th.
 ///
-/// For `min_seconds` of 0 one run is timed.
-pub(crate) fn median_ms(
+/// After two warm-up runs each, they take turns of [`TURN`] until each has had `min_seconds`, so that whatever
+/// slows the machine for a while slows all of them. For `min_seconds` of 0 one run of each is timed.
+pub(crate) fn medians_ms(
     min_seconds: f64,
-    operation: &mut dyn FnMut() -> Result<()>,
-) -> Result<f64> {
-    operation()?;
-    operation()?;
-    let fewest = if min_seconds > 0.0 { FEWEST } else { 1 };
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while times.len() < fewest || start.elapsed().as_secs_f64() < min_seconds {
-        let before = Instant::now();
-        operation()?;
-        times.push(1e3 * before.elapsed().as_secs_f64());
+    sides: usize,
+    run: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<f64>> {
+    let (fewest, turn) = if min_seconds > 0.0 { (FEWEST, TURN) } else { (1, 0.0) };
+    for side in 0..sides {
+        run(side)?;
+        run(side)?;
     }
-    Ok(median(&mut times))
+    let mut times = vec![Vec::new(); sides];
+    let mut spent = vec![0.0; sides];
+    while (0..sides).any(|side| times[side].len() < fewest || spent[side] < min_seconds) {
+        for side in 0..sides {
+            let start = Instant::now();
+            loop {
+                let before = Instant::now();
+                run(side)?;
+                times[side].push(1e3 * before.elapsed().as_secs_f64());
+                if start.elapsed().as_secs_f64() >= turn {
+                    break;
+                }
+            }
+            spent[side] += start.elapsed().as_secs_f64();
+        }
+    }
+    Ok(times.iter_mut().map(|times| median(times)).collect())
 }
 
 /// The middle value, or the mean of the two in the middle; NaN of nothing.
@@ -78,18 +93,19 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_warmed_up_and_repeated() {
+    fn sides_are_warmed_up_and_take_turns() {
         let count = |min_seconds| {
-            let mut runs = 0;
-            let mut operation = || {
-                runs += 1;
+            let mut runs = [0, 0];
+            let mut run = |side: usize| {
+                runs[side] += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
                 Ok(())
             };
-            median_ms(min_seconds, &mut operation).unwrap();
+            assert_eq!(medians_ms(min_seconds, 2, &mut run).unwrap().len(), 2);
             runs
         };
-        assert_eq!(count(0.0), 3);
-        assert!(count(1e-9) >= 5);
+        assert_eq!(count(0.0), [3, 3]);
+        assert!(count(1e-9).iter().all(|&runs| runs >= 5));
     }
 
     #[test]

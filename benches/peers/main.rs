@@ -29,7 +29,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::case::Request;
-use crate::operation::Operation;
+use crate::operation::{Operation, Side};
 
 fn main() -> Result<()> {
     let mut out = io::stdout().lock();
@@ -52,19 +52,34 @@ fn answer(line: &str) -> Result<Map<String, Value>> {
     let request: Request = serde_json::from_str(line).context("this is no request")?;
     tch::set_num_threads(request.threads);
     let operation = Operation::prepare(&request.case)?;
-    let mut numbers = Map::new();
-    for side in operation.sides(request.threads) {
+    let sides = operation.sides(request.threads);
+    let run = |side: &Side| {
         tch::set_num_threads(side.threads);
-        let number = match request.measure.as_str() {
-            "time" => json!(gauges::median_ms(request.min_seconds, &mut || operation.run(&side))?),
-            "memory" => json!(gauges::peak_bytes(&mut || operation.run(&side))?),
-            "error" => match operation.error(&side)? {
-                Some(error) => json!(error),
-                None => continue,
-            },
-            other => bail!("measure is time, memory or error, not {other}"),
-        };
-        numbers.insert(side.name.to_owned(), number);
+        operation.run(side)
+    };
+    let mut numbers = Map::new();
+    let mut add = |side: &Side, number| numbers.insert(side.name.to_owned(), number);
+    match request.measure.as_str() {
+        "time" => {
+            let mut one = |index: usize| run(&sides[index]);
+            let medians = gauges::medians_ms(request.min_seconds, sides.len(), &mut one)?;
+            for (side, median) in sides.iter().zip(medians) {
+                add(side, json!(median));
+            }
+        }
+        "memory" => {
+            for side in &sides {
+                add(side, json!(gauges::peak_bytes(&mut || run(side))?));
+            }
+        }
+        "error" => {
+            for side in &sides {
+                if let Some(error) = operation.error(side)? {
+                    add(side, json!(error));
+                }
+            }
+        }
+        other => bail!("measure is time, memory or error, not {other}"),
     }
     Ok(numbers)
 }

@@ -1,7 +1,7 @@
 //! The operations, as softlabel and libtorch have them.
 //!
 //! A new operation is an arm in [`Operation::prepare`] (its tensors), in [`Operation::ours`] and, if libtorch's
-//! differs from what there is, in [`Operation::libtorch`]; and a function of the same name in `peers.py`.
+//! differs from what there is, in [`libtorch`]; and a function of the same name in `peers.py`.
 
 use std::hint::black_box;
 
@@ -133,18 +133,13 @@ impl Operation {
     fn loss(&self, who: Who) -> Result<Tensor> {
         match who {
             Who::Ours => self.ours(&self.leaves, &self.target),
-            _ => self.libtorch(&self.leaves, &self.target, Reduction::Mean),
+            _ => libtorch(&self.leaves, &self.target, Reduction::Mean),
         }
     }
 
     fn ours(&self, leaves: &[Tensor], target: &Tensor) -> Result<Tensor> {
         let target = if self.hard { Target::Hard(target) } else { Target::Soft(target) };
         Ok(self.ours.forward(&logits(leaves)?, target)?)
-    }
-
-    fn libtorch(&self, leaves: &[Tensor], target: &Tensor, how: Reduction) -> Result<Tensor> {
-        let weights = None::<Tensor>;
-        Ok(logits(leaves)?.f_cross_entropy_loss(target, weights, how, -100, EPSILON)?)
     }
 
     /// How far the gradient of the first leaf is off, in its first rows and of its largest entry there.
@@ -163,13 +158,18 @@ impl Operation {
         }
         let target = first(&self.target)?;
         let target = if self.hard { target } else { target.f_to_kind(Kind::Double)? };
-        let sum = self.libtorch(&leaves, &target, Reduction::Sum)?;
+        let sum = libtorch(&leaves, &target, Reduction::Sum)?;
         let mean = sum.f_div_scalar(all as f64)?;
         let truth = &Tensor::f_run_backward(&[mean], &[&leaves[0]], false, false)?[0];
         let found = first(&self.gradients(side)?[0])?.f_to_kind(Kind::Double)?;
         let off = f64::try_from(found.f_sub(truth)?.f_abs()?.f_max()?)?;
         Ok(Some(off / f64::try_from(truth.f_abs()?.f_max()?)?))
     }
+}
+
+fn libtorch(leaves: &[Tensor], target: &Tensor, how: Reduction) -> Result<Tensor> {
+    let weights = None::<Tensor>;
+    Ok(logits(leaves)?.f_cross_entropy_loss(target, weights, how, -100, EPSILON)?)
 }
 
 /// The logits, which the last layer has yet to compute if there is one.

@@ -3,6 +3,7 @@
 Leads the conversation that main.rs beside this file describes, on standard input and output.
 """
 
+import functools
 import json
 import statistics
 import sys
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 EPSILON = 0.1
 COMPARED = 64
 FEWEST = 3
+TURN = 0.05
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -45,18 +47,34 @@ def prepare(case):
     return [leaf.to(dtype).requires_grad_(case["backward"]) for leaf in leaves], target
 
 
-def median_ms(min_seconds, operation):
-    """Median milliseconds, repeated for min_seconds after two warm-up runs; one run for 0."""
-    operation()
-    operation()
-    fewest = FEWEST if min_seconds > 0 else 1
-    times = []
-    start = time.perf_counter()
-    while len(times) < fewest or time.perf_counter() - start < min_seconds:
-        before = time.perf_counter()
+def medians_ms(min_seconds, operations):
+    """Median milliseconds of each, by turns as in gauges.rs; None of one that raises."""
+    fewest, turn = (FEWEST, TURN) if min_seconds > 0 else (1, 0)
+    times = {name: [] for name, operation in operations.items() if works(name, operation)}
+    spent = dict.fromkeys(times, 0.0)
+    while any(len(times[name]) < fewest or spent[name] < min_seconds for name in times):
+        for name in times:
+            start = time.perf_counter()
+            while True:
+                before = time.perf_counter()
+                operations[name]()
+                now = time.perf_counter()
+                times[name].append(1e3 * (now - before))
+                if now - start >= turn:
+                    break
+            spent[name] += now - start
+    return {name: statistics.median(times[name]) if name in times else None for name in operations}
+
+
+def works(name, operation):
+    """Whether an operation can be run, which is done twice."""
+    try:
         operation()
-        times.append(1e3 * (time.perf_counter() - before))
-    return statistics.median(times)
+        operation()
+    except Exception as exception:  # A peer that cannot is left out of the comparison.
+        print(f"{name} cannot: {exception}", file=sys.stderr)
+        return False
+    return True
 
 
 def status(name):
@@ -70,9 +88,6 @@ def status(name):
 
 def peak_bytes(operation):
     """Resident bytes at the peak of an operation beyond those before it; None where unknown."""
-    # Twice: a compiled function is compiled by the first run.
-    operation()
-    operation()
     try:
         with open("/proc/self/clear_refs", "w", encoding="utf-8") as mark:
             mark.write("5")
@@ -83,10 +98,8 @@ def peak_bytes(operation):
         return None
 
 
-def error(loss, leaves, target, backward):
+def error(loss, leaves, target):
     """Deviation of the first rows' gradient from one in f64, over the latter's largest entry."""
-    if not backward:
-        return None
     rows = leaves[0].shape[0]
     exact = [leaves[0][:COMPARED], *leaves[1:]]
     exact = [leaf.detach().double().requires_grad_() for leaf in exact]
@@ -104,28 +117,26 @@ def answer(request):
     case = request["case"]
     eager = OPERATIONS[case["operation"]]
     leaves, target = prepare(case)
-    numbers = {}
     torch._dynamo.reset()
-    for name, loss in [("torch eager", eager), ("torch.compile", torch.compile(eager, dynamic=False))]:
+    losses = {"torch eager": eager, "torch.compile": torch.compile(eager, dynamic=False)}
 
-        def operation():
-            if case["backward"]:
-                return torch.autograd.grad(loss(leaves, target), leaves)
-            with torch.no_grad():
-                return loss(leaves, target)
+    def once(loss):
+        if case["backward"]:
+            return torch.autograd.grad(loss(leaves, target), leaves)
+        with torch.no_grad():
+            return loss(leaves, target)
 
-        try:
-            if request["measure"] == "time":
-                numbers[name] = median_ms(request["min_seconds"], operation)
-            elif request["measure"] == "memory":
-                numbers[name] = peak_bytes(operation)
-            else:
-                off = error(loss, leaves, target, case["backward"])
-                if off is not None:
-                    numbers[name] = off
-        except Exception as exception:  # A peer that cannot is left out of the comparison.
-            print(f"{name} cannot: {exception}", file=sys.stderr)
+    operations = {name: functools.partial(once, loss) for name, loss in losses.items()}
+    if request["measure"] == "time":
+        return medians_ms(request["min_seconds"], operations)
+    numbers = {}
+    for name, operation in operations.items():
+        if not works(name, operation):
             numbers[name] = None
+        elif request["measure"] == "memory":
+            numbers[name] = peak_bytes(operation)
+        elif case["backward"]:
+            numbers[name] = error(losses[name], leaves, target)
     return numbers
 
 
@@ -134,7 +145,8 @@ def main():
     # What libraries print must not get between the lines of the conversation.
     out, sys.stdout = sys.stdout, sys.stderr
     python = ".".join(map(str, sys.version_info[:3]))
-    print(json.dumps({"versions": {"python": python, "torch": torch.__version__}}), file=out, flush=True)
+    versions = {"python": python, "torch": torch.__version__}
+    print(json.dumps({"versions": versions}), file=out, flush=True)
     for line in sys.stdin:
         try:
             numbers = answer(json.loads(line))

@@ -3,7 +3,7 @@
 //! [`environment`] installs PyTorch, [`case`] says what is compared, [`worker`] talks to the two programs that do the work, and [`report`] puts their numbers together.
 //!
 //! Both programs live through all rounds and take turns case by case, so that a slow minute of the machine hits both and a function is compiled once.
-//! Memory is measured by another pair, whose allocator returns what it no longer needs at once.
+//! Memory is measured by another pair, because that takes another allocator; see [`Freed`].
 
 mod case;
 mod environment;
@@ -46,6 +46,28 @@ pub(crate) struct Extent {
     pub(crate) rounds: u16,
 }
 
+/// What becomes of memory that an operation frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freed {
+    /// It is kept for the next run, up to the 32 MB a piece that glibc can keep.
+    ///
+    /// Left alone, glibc keeps such pieces or returns them depending on all that went before, and a returned one costs its page faults anew: tenfold times, by chance.
+    Kept,
+    /// It is returned at once, so that the next peak shows all that it takes.
+    Returned,
+}
+
+impl Freed {
+    /// Settings of glibc's allocator; others pass them over.
+    fn settings(self) -> [(&'static str, &'static str); 2] {
+        let (mmap, trim) = match self {
+            Self::Kept => ("33554432", "17179869184"),
+            Self::Returned => ("65536", "0"),
+        };
+        [("MALLOC_MMAP_THRESHOLD_", mmap), ("MALLOC_TRIM_THRESHOLD_", trim)]
+    }
+}
+
 /// The two programs.
 struct Pair {
     ours: Worker,
@@ -53,21 +75,16 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts both; `release` asks for an allocator that keeps nothing.
+    /// Starts both.
     fn start(
         workspace: &Workspace,
         environment: &Environment,
-        extent: &Extent,
-        release: bool,
+        quick: bool,
+        freed: Freed,
     ) -> Result<Self> {
-        let start = |mut command: Command| {
-            if release {
-                command.env("MALLOC_MMAP_THRESHOLD_", "65536").env("MALLOC_TRIM_THRESHOLD_", "0");
-            }
-            Worker::start(&mut command)
-        };
+        let start = |mut command: Command| Worker::start(command.envs(freed.settings()));
         let mut ours = workspace.cargo();
-        ours.args(["run", "--quiet"]).args(program(extent.quick));
+        ours.args(["run", "--quiet"]).args(program(quick));
         Ok(Self { ours: start(ours)?, peer: start(environment.python(workspace))? })
     }
 
@@ -102,7 +119,7 @@ pub(crate) fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
     let rounds = if extent.quick { 1 } else { extent.rounds };
     let mut samples: Vec<Samples> = cases.iter().map(|_| Samples::default()).collect();
 
-    let mut pair = Pair::start(workspace, &environment, extent, false)?;
+    let mut pair = Pair::start(workspace, &environment, extent.quick, Freed::Kept)?;
     let versions = versions(workspace, &pair)?;
     let mut measures: Vec<String> =
         (1..=rounds).map(|n| format!("round {n} of {rounds}")).collect();
@@ -115,7 +132,7 @@ pub(crate) fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
         }
     }
     drop(pair);
-    let mut pair = Pair::start(workspace, &environment, extent, true)?;
+    let mut pair = Pair::start(workspace, &environment, extent.quick, Freed::Returned)?;
     for (case, samples) in cases.iter().zip(&mut samples) {
         eprintln!("memory: {case}");
         pair.ask(case, "memory", threads, extent.quick, samples)?;
