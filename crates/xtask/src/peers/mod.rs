@@ -30,6 +30,8 @@ use crate::workspace::Workspace;
 
 /// How long a side is timed in one round, in seconds.
 const MIN_SECONDS: f64 = 0.5;
+/// Load from which on the machine counts as busy with something else.
+const BUSY: f64 = 0.5;
 
 /// How much is compared.
 #[derive(Debug, Args)]
@@ -82,7 +84,10 @@ impl Pair {
         quick: bool,
         freed: Freed,
     ) -> Result<Self> {
-        let start = |mut command: Command| Worker::start(command.envs(freed.settings()));
+        let threads = threads().to_string();
+        let start = |mut command: Command| {
+            Worker::start(command.envs(freed.settings()).env("OMP_NUM_THREADS", &threads))
+        };
         let mut ours = workspace.cargo();
         ours.args(["run", "--quiet"]).args(program(quick));
         Ok(Self { ours: start(ours)?, peer: start(environment.python(workspace))? })
@@ -111,12 +116,20 @@ impl Pair {
 
 /// Sets up, compares, prints and writes.
 pub(crate) fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
+    // Before anything of our own makes the machine busy.
+    let load = load();
     setup(workspace, false)?;
     let cases = case::read(workspace, extent)?;
     let environment = environment::ready(workspace)?;
-    build(workspace, extent)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads();
+    if let Some(load) = load.filter(|load| *load > BUSY) {
+        eprintln!(
+            "warning: other programs are busy (load {load}), which can make any number many times larger; \
+             what to do: close them and run this again"
+        );
+    }
     let rounds = if extent.quick { 1 } else { extent.rounds };
+    build(workspace, extent)?;
     let mut samples: Vec<Samples> = cases.iter().map(|_| Samples::default()).collect();
 
     let mut pair = Pair::start(workspace, &environment, extent.quick, Freed::Kept)?;
@@ -144,7 +157,7 @@ pub(crate) fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
         "quick": extent.quick, "filter": extent.filter, "rounds": rounds,
         "min_seconds": if extent.quick { 0.0 } else { MIN_SECONDS },
     });
-    let report = Report { machine: machine(threads), versions, threads, settings, rows };
+    let report = Report { machine: machine(load), versions, threads, settings, rows };
     print!("\n{}", report.table());
     let name = if extent.quick { "peers-quick.json" } else { "peers.json" };
     let folder = workspace.root().join("target/bench");
@@ -153,6 +166,17 @@ pub(crate) fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
     report.write(&path)?;
     println!("\nThe numbers are in {}", path.display());
     Ok(())
+}
+
+/// Threads of each side: as many as there are cores.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many threads wanted to run in the last minute, on average; none where Linux does not say.
+fn load() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// What follows `cargo run` or `cargo build`: quick runs take what tests have built.
@@ -188,11 +212,12 @@ fn versions(workspace: &Workspace, pair: &Pair) -> Result<Value> {
 }
 
 /// The machine, as far as it tells.
-fn machine(cores: usize) -> Value {
+fn machine(load: Option<f64>) -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     json!({
         "cpu": processor_name(&read("/proc/cpuinfo")),
-        "cores": cores,
+        "cores": threads(),
+        "load_before": load,
         "features": features(),
         "memory_bytes": meminfo(&read("/proc/meminfo"), "MemTotal"),
         "os": std::env::consts::OS,
