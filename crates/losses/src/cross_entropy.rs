@@ -125,6 +125,11 @@ impl CrossEntropy {
         self.ignore_index
     }
 
+    /// The weights of the classes.
+    pub fn class_weights(&self) -> Option<&Tensor> {
+        self.class_weights.as_ref()
+    }
+
     /// The loss: a scalar, or one value a sample under [`Reduction::None`].
     ///
     /// # Errors

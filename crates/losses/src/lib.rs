@@ -19,12 +19,35 @@
 //!
 //! Everything is differentiable, runs on any device, and computes in f32 or better whatever the dtype of the logits.
 
+mod any;
+mod batch;
+mod check;
 mod cross_entropy;
 mod error;
+mod matrix;
+mod numeric;
+mod objective;
+mod regularizers;
+mod robust;
 mod row_losses;
+mod term;
 
+pub use any::AnyLoss;
+pub use batch::Batch;
 pub use cross_entropy::{CrossEntropy, Target, cross_entropy};
 pub use error::{Error, Result};
+pub use objective::{Objective, TermValue};
+pub use regularizers::{
+    Acls, Brier, ConfidencePenalty, CorrectnessHistory, CorrectnessRanking, Direction, Entropy,
+    JsDivergence, KlDivergence, LogitNorm, LogitPenalty, MarginSmoothing, MaxSup, Mmce,
+    NormalizedLogits, Reference,
+};
+pub use robust::{
+    BackwardCorrection, BinaryCrossEntropy, BinarySmoothing, Bootstrap, BootstrapMode, DualFocal,
+    Focal, Focal53, ForwardCorrection, GeneralizedCrossEntropy, LabelRelaxation, Poly,
+    SymmetricCrossEntropy,
+};
 pub use row_losses::RowLosses;
 pub use softlabel_core::{Normalizer, Reduction};
 pub use softlabel_tensor::ClassAxis;
+pub use term::{LossOptions, LossTerm, Term};

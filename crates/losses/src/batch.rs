@@ -1,0 +1,315 @@
+//! One batch, checked once, and what the losses that are added up compute from it together.
+//!
+//! Logits come class-last and in f32 or better, those of ignored samples replaced by zeros before anything is computed
+//! from them. The log-probabilities l = z − lse(z) are computed when the first loss asks for them and kept.
+
+use std::cell::OnceCell;
+
+use softlabel_core::Error as CoreError;
+use softlabel_tensor::{
+    ClassAxis, Error as TensorError, check_labels, check_soft_rows, class_last,
+};
+use tch::{Kind, Tensor};
+
+use crate::{Error, LossOptions, Result, RowLosses, Target};
+
+/// Logits and target of one batch, checked, with the samples that count for nothing set aside.
+///
+/// ```
+/// use softlabel_losses::{Batch, ClassAxis, Target};
+/// use tch::Tensor;
+///
+/// let logits = Tensor::from_slice(&[0.0f32, 0.0, f32::NAN, 1.0]).view((2, 2));
+/// let labels = Tensor::from_slice(&[1i64, -1]);
+/// let batch = Batch::new(&logits, Target::Hard(&labels), ClassAxis::Last, Some(-1))?;
+/// assert_eq!((batch.classes(), batch.counted()?), (2, 1));
+/// let log_p = batch.log_probabilities()?;
+/// assert!((log_p.double_value(&[0, 1]) + 2f64.ln()).abs() < 1e-6);
+/// # Ok::<(), softlabel_losses::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Batch {
+    logits: Tensor,
+    target: Checked,
+    ignored: Option<Tensor>,
+    class_axis: ClassAxis,
+    ignore_index: Option<i64>,
+    correctness: Option<Tensor>,
+    log_probabilities: OnceCell<Tensor>,
+    probabilities: OnceCell<Tensor>,
+    label_log_probabilities: OnceCell<Tensor>,
+}
+
+#[derive(Debug)]
+enum Checked {
+    /// `i64`, ignored ones replaced by 0.
+    Hard(Tensor),
+    /// In the dtype of the logits.
+    Soft(Tensor),
+}
+
+impl Batch {
+    /// Checks logits and target: see [`CrossEntropy::forward`](crate::CrossEntropy::forward) for the shapes.
+    /// The ignore index may be a class or lie outside 0..K; it does not apply to soft targets.
+    ///
+    /// # Errors
+    /// Shapes, dtypes or devices that do not fit; a label outside 0..K (with its position); soft rows that are no
+    /// distributions.
+    pub fn new(
+        logits: &Tensor,
+        target: Target<'_>,
+        class_axis: ClassAxis,
+        ignore_index: Option<i64>,
+    ) -> Result<Self> {
+        let logits = class_last(logits, class_axis, "logits")?;
+        let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
+        let (logits, target, ignored) = match target {
+            Target::Hard(labels) => {
+                let labels = check_labels(labels, &logits, ignore_index)?;
+                match ignore_index {
+                    None => (logits, Checked::Hard(labels), None),
+                    Some(index) => {
+                        let ignored = labels.f_eq(index)?;
+                        let logits = logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?;
+                        let labels = labels.f_masked_fill(&ignored, 0)?;
+                        (logits, Checked::Hard(labels), Some(ignored))
+                    }
+                }
+            }
+            Target::Soft(rows) => {
+                let rows = class_last(rows, class_axis, "soft targets")?;
+                check_soft_rows(&rows, &logits)?;
+                (logits, Checked::Soft(rows.f_to_kind(kind)?), None)
+            }
+        };
+        let logits = logits.f_to_kind(kind)?;
+        Ok(Self {
+            logits,
+            target,
+            ignored,
+            class_axis,
+            ignore_index,
+            correctness: None,
+            log_probabilities: OnceCell::new(),
+            probabilities: OnceCell::new(),
+            label_log_probabilities: OnceCell::new(),
+        })
+    }
+
+    /// As [`new`](Self::new), with the layout and the ignore index of the options.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(
+        logits: &Tensor,
+        target: Target<'_>,
+        options: &LossOptions,
+    ) -> Result<Self> {
+        Self::new(logits, target, options.class_axis, options.ignore_index)
+    }
+
+    /// With how often each sample was right so far, a share in [0, 1] in the shape of the labels: what
+    /// [`CorrectnessRanking`](crate::CorrectnessRanking) ranks by.
+    ///
+    /// # Errors
+    /// [`Mismatch`](CoreError::Mismatch) unless there is one value a sample;
+    /// [`OutOfRange`](CoreError::OutOfRange) for a value that is no share.
+    pub fn with_correctness(mut self, correctness: &[f64]) -> Result<Self> {
+        let shape = self.sample_shape().to_vec();
+        let samples: i64 = shape.iter().product();
+        if correctness.len() as i64 != samples {
+            let (expected, found) = (samples.to_string(), correctness.len().to_string());
+            let error = CoreError::mismatch("past correctness of the samples", expected, found);
+            return Err(TensorError::from(error).into());
+        }
+        for &share in correctness {
+            crate::check::share("past correctness", share)?;
+        }
+        let values = Tensor::f_from_slice(correctness)?.f_reshape(shape.as_slice())?;
+        self.correctness = Some(values.f_to_device(self.logits.device())?.f_to_kind(self.kind()?)?);
+        Ok(self)
+    }
+
+    /// The same targets under other logits, class-last and of the same shape, such as
+    /// [`LogitNorm`](crate::LogitNorm) makes them.
+    ///
+    /// # Errors
+    /// [`Shape`](TensorError::Shape) if the shape differs.
+    pub fn with_logits(&self, logits: &Tensor) -> Result<Self> {
+        if logits.size() != self.logits.size() {
+            let (expected, found) = (format!("{:?}", self.logits.size()), logits.size());
+            return Err(TensorError::Shape { what: "logits", expected, found }.into());
+        }
+        let logits = logits.f_to_kind(self.kind()?)?;
+        let logits = match &self.ignored {
+            None => logits,
+            Some(ignored) => logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
+        };
+        Ok(Self {
+            logits,
+            target: match &self.target {
+                Checked::Hard(labels) => Checked::Hard(labels.shallow_clone()),
+                Checked::Soft(rows) => Checked::Soft(rows.shallow_clone()),
+            },
+            ignored: self.ignored.as_ref().map(Tensor::shallow_clone),
+            class_axis: self.class_axis,
+            ignore_index: self.ignore_index,
+            correctness: self.correctness.as_ref().map(Tensor::shallow_clone),
+            log_probabilities: OnceCell::new(),
+            probabilities: OnceCell::new(),
+            label_log_probabilities: OnceCell::new(),
+        })
+    }
+
+    /// The logits `[.., K]`, f32 or f64, zero where a sample is ignored.
+    pub fn logits(&self) -> &Tensor {
+        &self.logits
+    }
+
+    /// l = z − lse(z), `[.., K]`.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn log_probabilities(&self) -> Result<&Tensor> {
+        cached(&self.log_probabilities, || Ok(self.logits.f_log_softmax(-1, self.kind()?)?))
+    }
+
+    /// p = exp(l), `[.., K]`.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn probabilities(&self) -> Result<&Tensor> {
+        cached(&self.probabilities, || Ok(self.log_probabilities()?.f_exp()?))
+    }
+
+    /// The labels as `i64`, 0 where a sample is ignored.
+    ///
+    /// # Errors
+    /// [`Error::NeedsLabels`] with the name of the loss if the target is soft.
+    pub fn labels(&self, loss: &'static str) -> Result<&Tensor> {
+        match &self.target {
+            Checked::Hard(labels) => Ok(labels),
+            Checked::Soft(_) => Err(Error::NeedsLabels { loss }),
+        }
+    }
+
+    /// l_y of every sample.
+    ///
+    /// # Errors
+    /// As [`labels`](Self::labels).
+    pub fn label_log_probabilities(&self, loss: &'static str) -> Result<&Tensor> {
+        let labels = self.labels(loss)?;
+        cached(&self.label_log_probabilities, || {
+            let at_label = labels.f_unsqueeze(-1)?;
+            Ok(self.log_probabilities()?.f_gather(-1, &at_label, false)?.f_squeeze_dim(-1)?)
+        })
+    }
+
+    /// The target as distributions `[.., K]`: soft rows as they are, labels one-hot.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn target_rows(&self) -> Result<Tensor> {
+        match &self.target {
+            Checked::Soft(rows) => Ok(rows.shallow_clone()),
+            Checked::Hard(labels) => {
+                let zeros = self.logits.f_detach()?.f_zeros_like()?;
+                Ok(zeros.f_scatter_value(-1, &labels.f_unsqueeze(-1)?, 1.0)?)
+            }
+        }
+    }
+
+    /// Σ_k q_k·l_k of every sample, 0·(−∞) being 0.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn target_log_probabilities(&self) -> Result<Tensor> {
+        match &self.target {
+            Checked::Hard(_) => Ok(self.label_log_probabilities("")?.shallow_clone()),
+            Checked::Soft(rows) => crate::numeric::sum_classes(&crate::numeric::weigh(
+                self.log_probabilities()?,
+                rows,
+            )?),
+        }
+    }
+
+    /// The target as it was checked, class-last.
+    pub fn target(&self) -> Target<'_> {
+        match &self.target {
+            Checked::Hard(labels) => Target::Hard(labels),
+            Checked::Soft(rows) => Target::Soft(rows),
+        }
+    }
+
+    /// A mask of the samples that count for nothing; none where all count.
+    pub fn ignored(&self) -> Option<&Tensor> {
+        self.ignored.as_ref()
+    }
+
+    /// How often each sample was right so far.
+    ///
+    /// # Errors
+    /// [`Error::NeedsCorrectness`] with the name of the loss if the batch was not told.
+    pub fn correctness(&self, loss: &'static str) -> Result<&Tensor> {
+        self.correctness.as_ref().ok_or(Error::NeedsCorrectness { loss })
+    }
+
+    /// K.
+    pub fn classes(&self) -> usize {
+        self.logits.size().last().and_then(|&k| usize::try_from(k).ok()).unwrap_or_default()
+    }
+
+    /// The number of samples that count.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn counted(&self) -> Result<i64> {
+        let all: i64 = self.sample_shape().iter().product();
+        Ok(match &self.ignored {
+            None => all,
+            Some(ignored) => all - i64::try_from(ignored.f_sum(Kind::Int64)?)?,
+        })
+    }
+
+    /// The dtype that everything is computed in: f32, or f64 for f64 logits.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn kind(&self) -> Result<Kind> {
+        Ok(self.logits.f_kind()?)
+    }
+
+    /// One loss a sample, 0 where a sample is ignored.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn row_losses(&self, losses: Tensor) -> Result<RowLosses> {
+        RowLosses::new(losses, self.ignored.as_ref())
+    }
+
+    /// The layout in which the logits came; all that a batch hands out is class-last.
+    pub fn class_axis(&self) -> ClassAxis {
+        self.class_axis
+    }
+
+    /// The label of samples that count for nothing.
+    pub fn ignore_index(&self) -> Option<i64> {
+        self.ignore_index
+    }
+
+    fn sample_shape(&self) -> Vec<i64> {
+        let mut shape = self.logits.size();
+        shape.pop();
+        shape
+    }
+}
+
+fn cached(cell: &OnceCell<Tensor>, compute: impl FnOnce() -> Result<Tensor>) -> Result<&Tensor> {
+    match cell.get() {
+        Some(tensor) => Ok(tensor),
+        None => {
+            let tensor = compute()?;
+            Ok(cell.get_or_init(|| tensor))
+        }
+    }
+}
