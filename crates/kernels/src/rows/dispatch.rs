@@ -11,11 +11,19 @@ use half::{bf16, f16};
 use super::element::Element;
 use super::element::sealed::Launch;
 use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use super::vector::{Lanes, Write};
 
 /// Sets of instructions there are kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
+    /// AVX-512 with F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 with FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     /// What every processor of the architecture has.
     Portable,
 }
@@ -31,10 +39,21 @@ thread_local! {
 }
 
 impl Instructions {
-    const ALL: [Self; 1] = [Instructions::Portable];
+    /// The best first.
+    const ALL: &[Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2,
+        Instructions::Portable,
+    ];
 
     fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => "avx2",
             Instructions::Portable => "portable",
         }
     }
@@ -42,6 +61,20 @@ impl Instructions {
     /// Whether this processor has them.
     fn are_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Instructions::Avx2.are_available()
+            }
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             Instructions::Portable => true,
         }
     }
@@ -49,7 +82,7 @@ impl Instructions {
     /// Those to use for a call from this thread: the best that there are.
     pub(crate) fn current() -> Self {
         CHOSEN.get().unwrap_or_else(|| {
-            let mut available = Self::ALL.into_iter().filter(|each| each.are_available());
+            let mut available = Self::ALL.iter().copied().filter(|each| each.are_available());
             available.next().unwrap_or(Instructions::Portable)
         })
     }
@@ -72,7 +105,7 @@ pub fn cpu_features() -> &'static str {
 /// For tests. Only calls from the same thread are concerned.
 #[doc(hidden)]
 pub fn with_cpu_features<R>(name: &str, function: impl FnOnce() -> R) -> Option<R> {
-    let wanted = Instructions::ALL.into_iter().find(|each| each.name() == name)?;
+    let wanted = Instructions::ALL.iter().copied().find(|each| each.name() == name)?;
     if !wanted.are_available() {
         return None;
     }
@@ -83,19 +116,30 @@ pub fn with_cpu_features<R>(name: &str, function: impl FnOnce() -> R) -> Option<
 }
 
 macro_rules! launch {
-    ($($element:ident: $portable:ident, $vector:ident;)*) => {$(
+    ($($element:ident: $vector:ident;)*) => {$(
         impl Launch for $element {
+            #[allow(unsafe_code)]
             fn launch<K: Kernel<Self>>(instructions: Instructions, kernel: K) {
                 match instructions {
-                    Instructions::Portable => kernel.run::<portable::$portable>(),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: only instructions that are available are ever chosen.
+                    Instructions::Avx512 => unsafe {
+                        avx512::launch::<Self, avx512::$vector, K>(kernel);
+                    },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: only instructions that are available are ever chosen.
+                    Instructions::Avx2 => unsafe {
+                        avx2::launch::<Self, avx2::$vector, K>(kernel);
+                    },
+                    Instructions::Portable => kernel.run::<portable::$vector>(),
                 }
             }
         }
     )*};
 }
 launch! {
-    f32: Single, Single;
-    bf16: Single, Single;
-    f16: Single, Single;
-    f64: Double, Double;
+    f32: Single;
+    bf16: Single;
+    f16: Single;
+    f64: Double;
 }

@@ -48,6 +48,10 @@
 //! - Masks with the least finite number are numbers: mass on them is a huge loss, finite if the
 //!   truth is.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod careful;
 mod dispatch;
 mod element;

@@ -46,16 +46,7 @@ pub(crate) trait Vector: Copy {
     fn sum(self) -> f64;
     /// Whether a lane equals the lane of the other.
     fn any_equal(self, other: Self) -> bool;
-    /// Writes `LANES` numbers past the caches, if the processor can. `to` is aligned to the size
-    /// of the vector.
-    ///
-    /// # Safety
-    /// `LANES` numbers can be written. A [`fence`](Self::fence) comes before another thread looks.
-    unsafe fn stream(self, to: *mut Self::Scalar) {
-        // SAFETY: promised by the caller.
-        unsafe { self.store(to) }
-    }
-    /// Ends a run of [`stream`](Self::stream)s.
+    /// Lets other threads see what was written past the caches.
     fn fence() {}
 }
 

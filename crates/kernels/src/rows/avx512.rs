@@ -1,0 +1,551 @@
+//! AVX-512 (F, BW, DQ, VL): vectors of 16 `f32` or 8 `f64`, masks for what is left at an end.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::dispatch::Kernel;
+use super::element::Element;
+use super::element::sealed::Convert;
+use super::exponential::{LOG2_E, double, single};
+use super::vector::{Lanes, MOST_LANES, Read, Vector, Write};
+
+/// Runs a kernel with these instructions.
+///
+/// # Safety
+/// The processor has them.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(crate) unsafe fn launch<T, V, K>(kernel: K)
+where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Write<T>,
+    K: Kernel<T>,
+{
+    kernel.run::<V>();
+}
+
+/// 16 numbers in single precision.
+#[derive(Clone, Copy)]
+pub(crate) struct Single(__m512);
+
+/// 8 numbers in double precision.
+#[derive(Clone, Copy)]
+pub(crate) struct Double(__m512d);
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+/// The first `count` of 16 lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+// SAFETY of all that follows: `Vector` says that its methods are called only where the processor
+// has the instructions; memory is promised by the callers.
+
+impl Vector for Single {
+    type Scalar = f32;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Single(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Single(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Single(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Single(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, summand: Self) -> Self {
+        Single(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
+    }
+    #[inline(always)]
+    fn mul_add_if_nonzero(self, factor: Self, summand: Self) -> Self {
+        unsafe {
+            let nonzero = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_ps());
+            Single(_mm512_mask3_fmadd_ps(self.0, factor.0, summand.0, nonzero))
+        }
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Single(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn keep(self, count: usize, fill: f32) -> Self {
+        Single(unsafe { _mm512_mask_mov_ps(_mm512_set1_ps(fill), first(count), self.0) })
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
+        unsafe {
+            let x = self.0;
+            // Also where x is NaN.
+            let is_normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(LOWEST));
+            #[allow(clippy::cast_possible_truncation)]
+            let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(
+                x,
+                _mm512_set1_ps(LOG2_E as f32),
+            ));
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_HIGH), x);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_LOW), r);
+            let mut p = _mm512_set1_ps(EXP[0]);
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[1]));
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[2]));
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[3]));
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[4]));
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
+            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
+            Single(_mm512_maskz_scalef_ps(is_normal, p, n))
+        }
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        use single::{TANH, TANH_LARGE, TANH_SMALL};
+        unsafe {
+            let size = _mm512_abs_ps(self.0);
+            let square = _mm512_mul_ps(self.0, self.0);
+            let mut p = _mm512_set1_ps(TANH[0]);
+            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(TANH[1]));
+            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(TANH[2]));
+            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(TANH[3]));
+            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(TANH[4]));
+            let small = _mm512_fmadd_ps(_mm512_mul_ps(p, square), self.0, self.0);
+            // 1 − 2q/(1 + q), q = e^{−2|a|}.
+            let capped = _mm512_min_ps(_mm512_set1_ps(TANH_LARGE), size);
+            let q = Single(_mm512_mul_ps(capped, _mm512_set1_ps(-2.0))).exp().0;
+            let one = _mm512_set1_ps(1.0);
+            let share = _mm512_div_ps(_mm512_add_ps(q, q), _mm512_add_ps(one, q));
+            let large = _mm512_sub_ps(one, share);
+            let sign = _mm512_and_ps(self.0, _mm512_set1_ps(-0.0));
+            let large = _mm512_or_ps(large, sign);
+            let is_large = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(size, _mm512_set1_ps(TANH_SMALL));
+            Single(_mm512_mask_mov_ps(small, is_large, large))
+        }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        unsafe {
+            let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
+            let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self.0));
+            _mm512_reduce_add_pd(_mm512_add_pd(low, high))
+        }
+    }
+    #[inline(always)]
+    fn any_equal(self, other: Self) -> bool {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) != 0 }
+    }
+    #[inline(always)]
+    fn fence() {
+        unsafe { _mm_sfence() }
+    }
+}
+
+impl Read<f32> for Single {
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        Single(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const f32, count: usize) -> Self {
+        Single(unsafe { _mm512_maskz_loadu_ps(first(count), from) })
+    }
+    #[inline(always)]
+    unsafe fn read_columns(
+        rows: &[*const f32; MOST_LANES],
+        from: usize,
+        count: usize,
+        to: *mut f32,
+    ) {
+        unsafe { transpose_in(rows, from, count, to) }
+    }
+}
+
+impl Write<f32> for Single {
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn write_part(self, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn write_past_caches(self, to: *mut f32) {
+        unsafe { _mm512_stream_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn write_columns(
+        rows: &[*mut f32; MOST_LANES],
+        lanes: usize,
+        to: usize,
+        count: usize,
+        from: *const f32,
+    ) {
+        unsafe { transpose_out(rows, lanes, to, count, from) }
+    }
+}
+
+impl Read<bf16> for Single {
+    #[inline(always)]
+    unsafe fn read(from: *const bf16) -> Self {
+        unsafe { Single(widen_bf16(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const bf16, count: usize) -> Self {
+        unsafe { Single(widen_bf16(_mm256_maskz_loadu_epi16(first(count), from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn read_columns(
+        rows: &[*const bf16; MOST_LANES],
+        from: usize,
+        count: usize,
+        to: *mut f32,
+    ) {
+        unsafe { transpose_in(rows, from, count, to) }
+    }
+}
+
+impl Write<bf16> for Single {
+    #[inline(always)]
+    unsafe fn write(self, to: *mut bf16) {
+        unsafe { _mm256_storeu_si256(to.cast(), narrow_bf16(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn write_part(self, to: *mut bf16, count: usize) {
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), first(count), narrow_bf16(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn write_past_caches(self, to: *mut bf16) {
+        unsafe { _mm256_stream_si256(to.cast(), narrow_bf16(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn write_columns(
+        rows: &[*mut bf16; MOST_LANES],
+        lanes: usize,
+        to: usize,
+        count: usize,
+        from: *const f32,
+    ) {
+        unsafe { transpose_out(rows, lanes, to, count, from) }
+    }
+}
+
+impl Read<f16> for Single {
+    #[inline(always)]
+    unsafe fn read(from: *const f16) -> Self {
+        unsafe { Single(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const f16, count: usize) -> Self {
+        unsafe { Single(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn read_columns(
+        rows: &[*const f16; MOST_LANES],
+        from: usize,
+        count: usize,
+        to: *mut f32,
+    ) {
+        unsafe { transpose_in(rows, from, count, to) }
+    }
+}
+
+impl Write<f16> for Single {
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f16) {
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<NEAREST>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn write_part(self, to: *mut f16, count: usize) {
+        unsafe {
+            let bits = _mm512_cvtps_ph::<NEAREST>(self.0);
+            _mm256_mask_storeu_epi16(to.cast(), first(count), bits);
+        }
+    }
+    #[inline(always)]
+    unsafe fn write_past_caches(self, to: *mut f16) {
+        unsafe { _mm256_stream_si256(to.cast(), _mm512_cvtps_ph::<NEAREST>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn write_columns(
+        rows: &[*mut f16; MOST_LANES],
+        lanes: usize,
+        to: usize,
+        count: usize,
+        from: *const f32,
+    ) {
+        unsafe { transpose_out(rows, lanes, to, count, from) }
+    }
+}
+
+impl Read<f64> for Single {}
+
+impl Read<bool> for Single {
+    #[inline(always)]
+    unsafe fn read(from: *const bool) -> Self {
+        unsafe { widen_bool(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const bool, count: usize) -> Self {
+        unsafe { widen_bool(_mm_maskz_loadu_epi8(first(count), from.cast())) }
+    }
+}
+
+#[inline(always)]
+unsafe fn widen_bool(bytes: __m128i) -> Single {
+    unsafe { Single(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))) }
+}
+
+/// bf16 is the upper half of the bits of an `f32`.
+#[inline(always)]
+unsafe fn widen_bf16(bits: __m256i) -> __m512 {
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits))) }
+}
+
+/// The upper half of the bits, rounded to nearest, ties to even; NaN stays NaN.
+#[inline(always)]
+unsafe fn narrow_bf16(values: __m512) -> __m256i {
+    unsafe {
+        let bits = _mm512_castps_si512(values);
+        let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let up = _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+        let rounded = _mm512_add_epi32(bits, up);
+        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+        let bits = _mm512_mask_mov_epi32(rounded, is_nan, quiet);
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits))
+    }
+}
+
+/// A 16×16 transposition: first pairs within 128 bits, then the quarters.
+#[inline(always)]
+unsafe fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
+    unsafe {
+        let mut pairs = rows;
+        for i in 0..8 {
+            pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+            pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+        }
+        // quads[4g + j]: column j of each quarter, of the rows 4g to 4g + 3.
+        let mut quads = rows;
+        for g in 0..4 {
+            let p = |i: usize| _mm512_castps_pd(pairs[4 * g + i]);
+            quads[4 * g] = _mm512_castpd_ps(_mm512_unpacklo_pd(p(0), p(2)));
+            quads[4 * g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p(0), p(2)));
+            quads[4 * g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(p(1), p(3)));
+            quads[4 * g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(p(1), p(3)));
+        }
+        let mut columns = rows;
+        for j in 0..4 {
+            let (a, b, c, d) = (quads[j], quads[4 + j], quads[8 + j], quads[12 + j]);
+            let ab_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let ab_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            let cd_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
+            let cd_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
+            columns[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_even, cd_even);
+            columns[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_odd, cd_odd);
+            columns[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_even, cd_even);
+            columns[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_odd, cd_odd);
+        }
+        columns
+    }
+}
+
+/// # Safety
+/// As [`Read::read_columns`].
+#[inline(always)]
+unsafe fn transpose_in<T: Convert>(
+    rows: &[*const T; MOST_LANES],
+    from: usize,
+    count: usize,
+    to: *mut f32,
+) where
+    Single: Read<T>,
+{
+    unsafe {
+        let mut lanes = [_mm512_setzero_ps(); 16];
+        for i in 0..16 {
+            lanes[i] = <Single as Read<T>>::read_part(rows[i].add(from), count).0;
+        }
+        let columns = transposed(lanes);
+        for j in 0..16 {
+            if j < count {
+                _mm512_storeu_ps(to.add(16 * j), columns[j]);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Write::write_columns`].
+#[inline(always)]
+unsafe fn transpose_out<T: Convert>(
+    rows: &[*mut T; MOST_LANES],
+    lanes: usize,
+    to: usize,
+    count: usize,
+    from: *const f32,
+) where
+    Single: Write<T>,
+{
+    unsafe {
+        let mut columns = [_mm512_setzero_ps(); 16];
+        for j in 0..16 {
+            if j < count {
+                columns[j] = _mm512_loadu_ps(from.add(16 * j));
+            }
+        }
+        let values = transposed(columns);
+        for i in 0..16 {
+            if i < lanes {
+                <Single as Write<T>>::write_part(Single(values[i]), rows[i].add(to), count);
+            }
+        }
+    }
+}
+
+impl Vector for Double {
+    type Scalar = f64;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(value: f64) -> Self {
+        Double(unsafe { _mm512_set1_pd(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> Self {
+        Double(unsafe { _mm512_loadu_pd(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64) {
+        unsafe { _mm512_storeu_pd(to, self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Double(unsafe { _mm512_add_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Double(unsafe { _mm512_mul_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, summand: Self) -> Self {
+        Double(unsafe { _mm512_fmadd_pd(self.0, factor.0, summand.0) })
+    }
+    #[inline(always)]
+    fn mul_add_if_nonzero(self, factor: Self, summand: Self) -> Self {
+        unsafe {
+            let nonzero = _mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_pd());
+            Double(_mm512_mask3_fmadd_pd(self.0, factor.0, summand.0, nonzero))
+        }
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Double(unsafe { _mm512_max_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn keep(self, count: usize, fill: f64) -> Self {
+        Double(unsafe { _mm512_mask_mov_pd(_mm512_set1_pd(fill), first(count) as u8, self.0) })
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        use double::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
+        unsafe {
+            let x = self.0;
+            let is_normal = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(x, _mm512_set1_pd(LOWEST));
+            let n = _mm512_roundscale_pd::<NEAREST>(_mm512_mul_pd(x, _mm512_set1_pd(LOG2_E)));
+            let r = _mm512_fnmadd_pd(n, _mm512_set1_pd(LN2_HIGH), x);
+            let r = _mm512_fnmadd_pd(n, _mm512_set1_pd(LN2_LOW), r);
+            let mut p = _mm512_set1_pd(EXP[0]);
+            for &coefficient in &EXP[1..] {
+                p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(coefficient));
+            }
+            p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(1.0));
+            p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(1.0));
+            Double(_mm512_maskz_scalef_pd(is_normal, p, n))
+        }
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        // Caps on logits in double precision are rare enough for the standard library.
+        let mut lanes = [0.0; 8];
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            Self::load(lanes.map(f64::tanh).as_ptr())
+        }
+    }
+    #[inline(always)]
+    fn largest(self) -> f64 {
+        unsafe { _mm512_reduce_max_pd(self.0) }
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        unsafe { _mm512_reduce_add_pd(self.0) }
+    }
+    #[inline(always)]
+    fn any_equal(self, other: Self) -> bool {
+        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0) != 0 }
+    }
+    #[inline(always)]
+    fn fence() {
+        unsafe { _mm_sfence() }
+    }
+}
+
+impl Read<f64> for Double {
+    #[inline(always)]
+    unsafe fn read(from: *const f64) -> Self {
+        Double(unsafe { _mm512_loadu_pd(from) })
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const f64, count: usize) -> Self {
+        Double(unsafe { _mm512_maskz_loadu_pd(first(count) as u8, from) })
+    }
+}
+
+impl Write<f64> for Double {
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f64) {
+        unsafe { _mm512_storeu_pd(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn write_part(self, to: *mut f64, count: usize) {
+        unsafe { _mm512_mask_storeu_pd(to, first(count) as u8, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn write_past_caches(self, to: *mut f64) {
+        unsafe { _mm512_stream_pd(to, self.0) }
+    }
+}
+
+impl Read<f32> for Double {
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        unsafe { Double(_mm512_cvtps_pd(_mm256_loadu_ps(from))) }
+    }
+    #[inline(always)]
+    unsafe fn read_part(from: *const f32, count: usize) -> Self {
+        unsafe { Double(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(first(count) as u8, from))) }
+    }
+}
+impl Read<bf16> for Double {}
+impl Read<f16> for Double {}
+impl Read<bool> for Double {}
