@@ -115,7 +115,7 @@ impl Batch {
     /// [`Mismatch`](CoreError::Mismatch) unless there is one value a sample;
     /// [`OutOfRange`](CoreError::OutOfRange) for a value that is no share.
     pub fn with_correctness(mut self, correctness: &[f64]) -> Result<Self> {
-        let shape = self.sample_shape().to_vec();
+        let shape = self.sample_shape();
         let samples: i64 = shape.iter().product();
         if correctness.len() as i64 != samples {
             let (expected, found) = (samples.to_string(), correctness.len().to_string());
@@ -305,11 +305,9 @@ impl Batch {
 }
 
 fn cached(cell: &OnceCell<Tensor>, compute: impl FnOnce() -> Result<Tensor>) -> Result<&Tensor> {
-    match cell.get() {
-        Some(tensor) => Ok(tensor),
-        None => {
-            let tensor = compute()?;
-            Ok(cell.get_or_init(|| tensor))
-        }
+    if let Some(tensor) = cell.get() {
+        return Ok(tensor);
     }
+    let tensor = compute()?;
+    Ok(cell.get_or_init(|| tensor))
 }

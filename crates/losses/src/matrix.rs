@@ -33,10 +33,11 @@ impl Matrix {
     ) -> Result<Tensor> {
         let (kind, device) = (batch.kind()?, batch.logits().device());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tensor) = made.as_ref() {
-            if tensor.f_kind()? == kind && tensor.device() == device {
-                return Ok(tensor.shallow_clone());
-            }
+        if let Some(tensor) = made.as_ref()
+            && tensor.f_kind()? == kind
+            && tensor.device() == device
+        {
+            return Ok(tensor.shallow_clone());
         }
         let size = self.rows.len() as i64;
         let tensor = Tensor::f_from_slice(&values(&self.rows)?)?.f_reshape([size, size])?;

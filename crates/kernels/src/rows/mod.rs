@@ -368,7 +368,7 @@ impl<A: Accumulator> Call<'_, A> {
     ) -> Result<(), TargetError> {
         let Layout { classes, spatial } = self.layout;
         let rows = outputs.losses.len();
-        if rows % spatial.max(1) != 0 || (spatial == 0 && rows > 0) {
+        if !rows.is_multiple_of(spatial.max(1)) || (spatial == 0 && rows > 0) {
             let expected = rows / spatial.max(1) * spatial;
             return Err(TargetError::Length { what: "losses", expected, found: rows });
         }

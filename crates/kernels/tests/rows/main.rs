@@ -3,6 +3,8 @@
 
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
+// Helpers of one test program.
+#![allow(unreachable_pub)]
 
 mod edges;
 mod errors;

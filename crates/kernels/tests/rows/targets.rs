@@ -314,14 +314,14 @@ where
         6 => f16s,
         _ => mask,
     };
-    case.weights = (kinds[2] % 2 == 0).then(|| random.units(classes));
-    case.second = (kinds[3] % 3 == 0).then(|| OwnedSecond {
+    case.weights = (kinds[2].is_multiple_of(2)).then(|| random.units(classes));
+    case.second = (kinds[3].is_multiple_of(3)).then(|| OwnedSecond {
         labels: random.labels(rows, classes),
         one: (kinds[3] < 100).then(|| T::Sum::of(share)),
         rows: random.units(rows),
     });
-    case.ignore_index = (kinds[4] % 2 == 0).then(|| i64::from(kinds[4] % 5));
-    case.ignored = (kinds[5] % 2 == 0).then(|| (0..rows).map(|_| random.below(4) == 0).collect());
-    case.scales = (kinds[5] % 3 == 0).then(|| random.numbers(rows, 1.0));
+    case.ignore_index = (kinds[4].is_multiple_of(2)).then(|| i64::from(kinds[4] % 5));
+    case.ignored = (kinds[5].is_multiple_of(2)).then(|| (0..rows).map(|_| random.below(4) == 0).collect());
+    case.scales = (kinds[5].is_multiple_of(3)).then(|| random.numbers(rows, 1.0));
     case
 }

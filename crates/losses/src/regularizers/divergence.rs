@@ -84,7 +84,7 @@ configuration! {
     /// Forward from the uniform distribution it is label smoothing's own term; in reverse from the uniform distribution
     /// it is ln K − H(p), a confidence penalty.
     /// Forward, a logit of −∞ under mass of q is an infinite loss; in reverse so is mass of p where q has none, always
-    /// the case for labels and finite logits.
+    /// the case for labels and finite logits; such a sample has no gradient in reverse.
     /// Labels and soft targets will do.
     ///
     /// ```
@@ -141,10 +141,13 @@ impl KlDivergence {
                 sum_classes(&own.f_sub(&weigh(log_p, &q)?)?)
             }
             Direction::Reverse => {
-                let impossible = log_p.f_isneginf()?;
+                // Infinite where p has mass and q has none; without gradient then, rather than with NaN.
+                let unmatched = log_q.f_isneginf()?.f_expand_as(log_p)?;
+                let unmatched = unmatched.f_logical_and(&log_p.f_isneginf()?.f_logical_not()?)?;
+                let log_q = without_negative_infinity(&log_q)?;
                 let ratio = without_negative_infinity(log_p)?.f_sub(&log_q)?;
-                let ratio = ratio.f_masked_fill(&impossible, 0.0)?;
-                sum_classes(&batch.probabilities()?.f_mul(&ratio)?)
+                let sums = sum_classes(&batch.probabilities()?.f_mul(&ratio)?)?;
+                Ok(sums.f_masked_fill(&unmatched.f_any_dim(-1, false)?, f64::INFINITY)?)
             }
         }
     }

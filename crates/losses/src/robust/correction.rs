@@ -28,7 +28,8 @@ configuration! {
     /// Cross-entropy of what would be observed if the prediction were the truth: −ln (Tᵀp)_ỹ (Patrini et al. 2017).
     ///
     /// Its minimum is where it would be with clean labels, if T is right. T may be singular. Identity T is
-    /// cross-entropy. Needs labels. A label that T says is never observed is an infinite loss.
+    /// cross-entropy. Needs labels. A label that T says is never observed is an infinite loss
+    /// without gradient.
     ///
     /// ```
     /// use softlabel_losses::{ForwardCorrection, LossOptions, LossTerm, Target};
@@ -74,7 +75,11 @@ impl ForwardCorrection {
             Ok((0..rows.len()).flat_map(column).collect())
         })?;
         let joint = select_rows(&log_columns, labels)?.f_add(batch.log_probabilities()?)?;
-        Ok(joint.f_logsumexp([-1_i64].as_slice(), false)?.f_neg()?)
+        // Nothing is left to sum where a label is impossible: infinite, and without gradient.
+        let impossible = joint.f_max_dim(-1, true)?.0.f_isneginf()?;
+        let sums =
+            joint.f_masked_fill(&impossible, 0.0)?.f_logsumexp([-1_i64].as_slice(), false)?;
+        Ok(sums.f_neg()?.f_masked_fill(&impossible.f_squeeze_dim(-1)?, f64::INFINITY)?)
     }
 }
 
@@ -200,7 +205,9 @@ fn inverse(matrix: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
         if scale.abs() < f64::EPSILON {
             return Err(Error::IllConditioned { what, found: f64::INFINITY, limit });
         }
-        row.iter_mut().for_each(|value| *value /= scale);
+        for value in row.iter_mut() {
+            *value /= scale;
+        }
         for other in before.iter_mut().chain(after) {
             let factor = other[column];
             if factor != 0.0 {

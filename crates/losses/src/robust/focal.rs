@@ -8,7 +8,8 @@
 //! dual focal   −(1 − p_y + p_j)^γ ln p_y
 //! ```
 //!
-//! 1 − p_y is computed from ln p_y without cancellation. At p_y = 1 loss and gradient are 0 for every γ ≥ 0.
+//! 1 − p_y is computed from ln p_y without further cancellation; f32 cannot tell ln p_y from 0 where 1 − p_y is below
+//! about 6e-8, and the loss is 0 there. At p_y = 1 loss and gradient are 0 for every γ ≥ 0.
 //! A label with a logit of −∞ is an infinite loss, and its gradient is NaN unless γ is 0.
 //!
 //! Sources: Lin, Goyal, Girshick, He, Dollár, "Focal Loss for Dense Object Detection", ICCV 2017; Mukhoti et al.,
