@@ -1,15 +1,51 @@
-//! Tells the crate which libtorch it is built against.
+//! Compiles the C++ side against libtorch's headers, and tells the crate which libtorch it is built against.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
+
+const SOURCES: [&str; 2] = ["src/autograd/node.cpp", "src/memory.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // torch-sys passes its library folder to its direct dependents; with `doc-only` there is none.
-    let version = std::env::var("DEP_TCH_LIBTORCH_LIB")
-        .ok()
-        .and_then(|folder| version_beside(Path::new(&folder)))
-        .unwrap_or_else(|| "unknown".to_owned());
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let libraries = libraries();
+    let version =
+        libraries.as_deref().and_then(version_beside).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=SOFTLABEL_LIBTORCH_VERSION={version}");
+    if let Some(include) = libraries.as_deref().and_then(Path::parent) {
+        compile(&include.join("include"));
+    }
+}
+
+/// The library folder of libtorch; none with `doc-only`, which links nothing.
+fn libraries() -> Option<PathBuf> {
+    if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
+        return None;
+    }
+    // torch-sys passes it to its direct dependents, except on Windows.
+    let told = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from);
+    told.or_else(|| Some(Path::new(&env::var_os("LIBTORCH")?).join("lib")))
+}
+
+fn compile(include: &Path) {
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        // libtorch's headers warn.
+        .warnings(false)
+        .include(include)
+        .include(include.join("torch/csrc/api/include"))
+        .files(SOURCES);
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system != "windows") {
+        build.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
+    }
+    build.compile("softlabel_tensor");
 }
 
 /// The version in the headers beside a library folder: they are what the code is compiled against.

@@ -50,9 +50,40 @@ pub enum Error {
         /// Why it cannot be had.
         problem: String,
     },
+    /// The elements of a tensor cannot be lent as a slice.
+    #[error("a slice needs {expected}, found {found}")]
+    Memory {
+        /// What the tensor has to be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// An autograd node cannot be made or attached.
+    #[error("autograd node {name}: {problem}")]
+    Node {
+        /// The name it was given.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An error of another library, or of the caller's own, out of a forward or backward function.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// libtorch refused.
     #[error("libtorch: {}", without_backtrace(.0))]
     Torch(#[from] TchError),
+}
+
+impl Error {
+    /// Wraps an error of the caller's own, or a message, so that it passes through a function that returns this one.
+    ///
+    /// ```
+    /// let error = softlabel_tensor::Error::other("the cache is gone");
+    /// assert_eq!(error.to_string(), "the cache is gone");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 /// What libtorch says, without the C++ stack that it says it with.

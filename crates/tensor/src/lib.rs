@@ -4,6 +4,10 @@
 //! What comes out is either a tensor in the layout that the losses compute in, or a value of `softlabel-core`
 //! that the libtorch-free crates take.
 //!
+//! Two modules stand by themselves and serve any program on tch:
+//! [`slices`] lends the elements of CPU tensors without a copy, and [`autograd`] puts functions whose gradient is
+//! written in Rust into libtorch's graph; [`gradient_check`] compares such a gradient with finite differences.
+//!
 //! ```
 //! use softlabel_tensor::{to_labels, to_logits};
 //! use tch::Tensor;
@@ -17,14 +21,18 @@
 //! # Ok::<(), softlabel_tensor::Error>(())
 //! ```
 
+pub mod autograd;
 mod convert;
 mod device;
 mod error;
+mod gradient_check;
 mod layout;
+pub mod slices;
 
 pub use convert::{Element, to_labels, to_logits};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
+pub use gradient_check::{Deviation, GradientCheck, gradient_check};
 pub use layout::{ClassAxis, check_labels, check_same_device, check_soft_rows, class_last};
 
 /// The version of libtorch that this build links, such as `2.11.0`; `unknown` in a `doc-only` build.

@@ -1,0 +1,206 @@
+//! Slices of tensors: what they hold, and every tensor that they are refused for.
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside `#[test]` functions.
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+use softlabel_tensor::Error;
+use softlabel_tensor::slices::{allocate, slice, slice_mut, uninit, uninit_slice_mut};
+use tch::kind::Element;
+use tch::{Device, Kind, Tensor};
+
+fn refusal(tensor: &Tensor) -> String {
+    slice::<f32>(tensor).unwrap_err().to_string()
+}
+
+fn zeros(shape: &[i64]) -> Tensor {
+    Tensor::zeros(shape, (Kind::Float, Device::Cpu))
+}
+
+/// From a slice to a tensor and back, and written in between.
+fn round_trip<T: Element + Copy + PartialEq + std::fmt::Debug>(values: [T; 3]) {
+    let mut tensor = Tensor::from_slice(&values);
+    assert_eq!(slice::<T>(&tensor).unwrap(), values);
+    slice_mut::<T>(&mut tensor).unwrap().swap(0, 2);
+    assert_eq!(Vec::<T>::try_from(&tensor).unwrap(), [values[2], values[1], values[0]]);
+    let mut fresh = uninit::<T>(&[3]).unwrap();
+    assert_eq!(fresh.kind(), T::KIND);
+    for (to, from) in uninit_slice_mut::<T>(&mut fresh).unwrap().iter_mut().zip(values) {
+        to.write(from);
+    }
+    assert_eq!(slice::<T>(&fresh).unwrap(), values);
+}
+
+#[test]
+fn every_dtype_goes_both_ways() {
+    round_trip([1.5f32, -2.0, f32::MAX]);
+    round_trip([1.5f64, -2.0, f64::MIN_POSITIVE]);
+    round_trip([1.5, -2.0, 0.0].map(f16::from_f64));
+    round_trip([1.5, -2.0, 0.0].map(bf16::from_f64));
+    round_trip([1u8, 2, 255]);
+    round_trip([1i8, -2, 127]);
+    round_trip([1i16, -2, i16::MAX]);
+    round_trip([1i32, -2, i32::MIN]);
+    round_trip([1i64, -2, i64::MAX]);
+    round_trip([true, false, false]);
+}
+
+proptest! {
+    #[test]
+    fn views_with_an_offset_are_their_own_elements(
+        rows in 1i64..6, columns in 0i64..5, start in 0i64..6, length in 0i64..6,
+    ) {
+        let tensor = Tensor::arange(rows * columns, (Kind::Int64, Device::Cpu)).view((rows, columns));
+        let start = start.min(rows);
+        let length = length.min(rows - start);
+        let view = tensor.narrow(0, start, length);
+        let expected: Vec<i64> = (start * columns..(start + length) * columns).collect();
+        prop_assert_eq!(slice::<i64>(&view).unwrap(), expected);
+    }
+}
+
+#[test]
+fn no_elements_are_an_empty_slice() {
+    let mut empty = zeros(&[0, 3]);
+    assert!(slice::<f32>(&empty).unwrap().is_empty());
+    assert!(slice_mut::<f32>(&mut empty).unwrap().is_empty());
+    assert!(uninit_slice_mut::<f32>(&mut empty).unwrap().is_empty());
+    assert!(slice::<bool>(&Tensor::from_slice::<bool>(&[])).unwrap().is_empty());
+    // An empty tensor of another dtype is still of another dtype.
+    assert!(slice::<f64>(&empty).is_err());
+    let scalar = Tensor::from(2.5f32);
+    assert_eq!(slice::<f32>(&scalar).unwrap(), [2.5]);
+}
+
+#[test]
+fn recording_does_not_matter() {
+    let x = Tensor::from_slice(&[1.0f32, 2.0]).set_requires_grad(true);
+    assert_eq!(slice::<f32>(&x).unwrap(), [1.0, 2.0]);
+    assert_eq!(slice::<f32>(&(&x * 2.0)).unwrap(), [2.0, 4.0]);
+}
+
+#[test]
+fn what_is_not_plain_memory_is_refused() {
+    assert_eq!(refusal(&Tensor::new()), "a slice needs a tensor, found an undefined one");
+    assert_eq!(
+        refusal(&zeros(&[2, 3]).tr()),
+        "a slice needs a contiguous tensor, found shape [3, 2] with strides [1, 3]"
+    );
+    assert_eq!(
+        refusal(&zeros(&[1]).expand([4], false)),
+        "a slice needs a contiguous tensor, found shape [4] with strides [0]"
+    );
+    assert!(matches!(slice::<f32>(&zeros(&[4]).slice(0, 0, 4, 2)), Err(Error::Memory { .. })));
+    assert_eq!(
+        refusal(&zeros(&[2]).to_sparse_sparse_dim(1)),
+        "a slice needs a dense tensor, found another layout"
+    );
+    let meta = zeros(&[2]).to_kind(Kind::Int64);
+    assert_eq!(refusal(&meta), "slice: expected f32, found Int64");
+    // The imaginary part of a conjugate is the negative of what its memory holds.
+    let complex = Tensor::complex(&zeros(&[1]), &Tensor::from_slice(&[2.0f32]));
+    let imaginary = complex.conj().imag();
+    assert_eq!(imaginary.double_value(&[0]), -2.0);
+    assert!(slice::<f32>(&imaginary).unwrap_err().to_string().contains("contiguous"));
+}
+
+#[test]
+fn bytes_that_are_no_bool_are_refused() {
+    let mut bytes = Tensor::from_slice(&[1u8, 7, 0]).view_dtype(Kind::Bool);
+    let expected = "a slice needs bools that are 0 or 1, found 7";
+    assert_eq!(slice::<bool>(&bytes).unwrap_err().to_string(), expected);
+    assert!(slice_mut::<bool>(&mut bytes).is_err());
+}
+
+#[test]
+fn misaligned_memory_is_refused() {
+    let bytes = Tensor::from_slice(&[0u8; 9]);
+    let aligned = bytes.narrow(0, 0, 8).view_dtype(Kind::Float);
+    assert_eq!(slice::<f32>(&aligned).unwrap(), [0.0, 0.0]);
+    // libtorch itself refuses most ways to such a view; memory from outside comes as it is.
+    let memory = [0u8; 16];
+    let start = memory.as_ptr().align_offset(4) + 1;
+    #[allow(unsafe_code)]
+    // SAFETY: two floats lie in the 16 bytes from any start up to 8, and the array outlives the tensor.
+    let tensor = unsafe {
+        Tensor::from_blob(memory.as_ptr().add(start), &[2], &[1], Kind::Float, Device::Cpu)
+    };
+    assert_eq!(refusal(&tensor), "a slice needs aligned memory, found a misaligned address");
+}
+
+#[test]
+fn only_the_only_handle_writes() {
+    let write = |tensor: &mut Tensor| slice_mut::<f32>(tensor).map(|values| values[0] = 1.0);
+    let mut tensor = zeros(&[4]);
+    write(&mut tensor).unwrap();
+    let handle = tensor.shallow_clone();
+    assert_eq!(
+        write(&mut tensor).unwrap_err().to_string(),
+        "a slice needs the only handle to its memory, found 2 handles to the tensor, \
+         1 tensors on its storage"
+    );
+    assert!(uninit_slice_mut::<f32>(&mut tensor).is_err());
+    drop(handle);
+    let mut view = tensor.narrow(0, 1, 2);
+    assert!(write(&mut tensor).is_err() && write(&mut view).is_err());
+    drop(view);
+    let detached = tensor.detach();
+    assert!(write(&mut tensor).is_err());
+    drop(detached);
+    write(&mut tensor).unwrap();
+    // A graph that needs the values holds them, and lets go after backward.
+    let leaf = zeros(&[4]).set_requires_grad(true);
+    let mut inner = &leaf + 1.0;
+    let loss = inner.square().sum(Kind::Float);
+    assert!(write(&mut inner).is_err());
+    loss.backward();
+    write(&mut inner).unwrap();
+}
+
+#[test]
+fn refusals_leave_the_version_alone() {
+    let leaf = zeros(&[4]).set_requires_grad(true);
+    let mut inner = &leaf + 1.0;
+    let loss = inner.square().sum(Kind::Float);
+    assert!(slice_mut::<f32>(&mut inner).is_err());
+    assert!(slice_mut::<f64>(&mut inner).is_err());
+    loss.backward();
+    assert_eq!(leaf.grad().double_value(&[0]), 2.0);
+}
+
+#[test]
+fn several_tensors_at_once() {
+    let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]);
+    let labels = Tensor::from_slice(&[1i64, 0]);
+    let mut gradient = uninit::<f32>(&[2, 2]).unwrap();
+    let (from, at) = (slice::<f32>(&logits).unwrap(), slice::<i64>(&labels).unwrap());
+    let to = uninit_slice_mut::<f32>(&mut gradient).unwrap();
+    for (row, &label) in at.iter().enumerate() {
+        for class in 0..2 {
+            let off = if label == class as i64 { 10.0 } else { 0.0 };
+            to[2 * row + class].write(from[2 * row + class] - off);
+        }
+    }
+    assert_eq!(slice::<f32>(&gradient).unwrap(), [1.0, -8.0, -7.0, 4.0]);
+}
+
+#[test]
+fn large_buffers_are_ordinary_tensors() {
+    for count in [0, 1, (1 << 20) - 1, 1 << 20, 3 << 20] {
+        let mut buffer = allocate(&[count], Kind::Float).unwrap();
+        assert_eq!((buffer.size(), buffer.kind()), (vec![count], Kind::Float));
+        for value in uninit_slice_mut::<f32>(&mut buffer).unwrap() {
+            value.write(1.0);
+        }
+        assert_eq!(f64::try_from(buffer.sum(Kind::Double)).unwrap(), count as f64);
+    }
+    assert!(allocate(&[-1], Kind::Float).is_err());
+    assert!(allocate(&[i64::MAX], Kind::Float).is_err());
+}
+
+#[test]
+fn other_devices_are_refused() {
+    if tch::Cuda::is_available() {
+        let text = refusal(&zeros(&[2]).to_device(Device::Cuda(0)));
+        assert_eq!(text, "a slice needs a tensor on the CPU, found Cuda(0)");
+    }
+}
