@@ -35,7 +35,12 @@ mod newton;
 mod newton_descent;
 // Vector code is inlined into its entry points, which alone have the instructions switched on; intrinsics are
 // imported as a whole; streaming stores and what they need are there for every set of instructions.
-#[allow(clippy::inline_always, clippy::wildcard_imports, clippy::cast_possible_truncation, dead_code)]
+#[allow(
+    clippy::inline_always,
+    clippy::wildcard_imports,
+    clippy::cast_possible_truncation,
+    dead_code
+)]
 #[allow(clippy::needless_range_loop, clippy::too_many_lines)]
 pub mod rows;
 mod softmax;

@@ -1,5 +1,5 @@
 //! Autograd nodes in Rust against libtorch's own, and everything that may go wrong in them.
-#![allow(clippy::unwrap_used, clippy::unnecessary_wraps)] // Helpers of tests, outside `#[test]` functions.
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::unnecessary_wraps)] // Helpers of tests, outside `#[test]` functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

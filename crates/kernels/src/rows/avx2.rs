@@ -109,8 +109,7 @@ impl Vector for Single {
             let x = self.0;
             let is_normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(x, _mm256_set1_ps(LOWEST));
             #[allow(clippy::cast_possible_truncation)]
-            let n =
-                _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, _mm256_set1_ps(LOG2_E as f32)));
+            let n = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, _mm256_set1_ps(LOG2_E as f32)));
             let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_HIGH), x);
             let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_LOW), r);
             let mut p = _mm256_set1_ps(EXP[0]);

@@ -96,10 +96,8 @@ impl Vector for Single {
             // Also where x is NaN.
             let is_normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(LOWEST));
             #[allow(clippy::cast_possible_truncation)]
-            let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(
-                x,
-                _mm512_set1_ps(LOG2_E as f32),
-            ));
+            let n =
+                _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E as f32)));
             let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_HIGH), x);
             let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_LOW), r);
             let mut p = _mm512_set1_ps(EXP[0]);

@@ -11,9 +11,9 @@ use half::{bf16, f16};
 use super::element::Element;
 use super::element::sealed::Launch;
 use super::portable;
+use super::vector::{Lanes, Write};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
-use super::vector::{Lanes, Write};
 
 /// Sets of instructions there are kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -321,7 +321,8 @@ where
         rows: random.units(rows),
     });
     case.ignore_index = (kinds[4].is_multiple_of(2)).then(|| i64::from(kinds[4] % 5));
-    case.ignored = (kinds[5].is_multiple_of(2)).then(|| (0..rows).map(|_| random.below(4) == 0).collect());
+    case.ignored =
+        (kinds[5].is_multiple_of(2)).then(|| (0..rows).map(|_| random.below(4) == 0).collect());
     case.scales = (kinds[5].is_multiple_of(3)).then(|| random.numbers(rows, 1.0));
     case
 }
