@@ -19,9 +19,9 @@ configuration! {
     /// (Kumar et al. 2018).
     ///
     /// A number about the batch, not about samples: see [`Term::Batch`] for what reductions make of it.
-    /// Kernel width w = 0.4 is the paper's; weights of 1 to 10 are in use.
+    /// Kernel width w = 0.4 is the paper's, with weights about 1.
     /// Whether a prediction is right is a constant for the gradient. By [`squared`](Self::squared) the root is left
-    /// out, as some published code does: smoother at 0, and much smaller. The paper's reweighted variant is not here.
+    /// out: smoother at 0, and much smaller. The paper's reweighted variant is not here.
     /// Needs labels. Where the error is 0, so is the gradient.
     ///
     /// ```

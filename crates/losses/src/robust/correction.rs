@@ -27,8 +27,8 @@ const TRANSITION: &str = "the transition matrix of a loss correction";
 configuration! {
     /// Cross-entropy of what would be observed if the prediction were the truth: −ln (Tᵀp)_ỹ (Patrini et al. 2017).
     ///
-    /// Its minimum is where it would be with clean labels, if T is right. T may be singular. Identity T is
-    /// cross-entropy. Needs labels. A label that T says is never observed is an infinite loss
+    /// Its minimum is where it would be with clean labels, if T is right and has an inverse, which is not computed.
+    /// With the identity it is cross-entropy. Needs labels. A label that T says is never observed is an infinite loss
     /// without gradient.
     ///
     /// ```
