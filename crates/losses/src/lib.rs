@@ -22,8 +22,8 @@
 //!
 //! # Adding losses up
 //!
-//! [`CrossEntropy`] is used alone as above. It and everything below is a [`LossTerm`], and an [`Objective`] is a weighted
-//! sum of them over one [`Batch`] that is checked once:
+//! [`CrossEntropy`] is used alone as above. It and everything below is a [`LossTerm`], and an [`Objective`] is a
+//! weighted sum of them over one [`Batch`] that is checked once:
 //!
 //! ```
 //! use softlabel_losses::{CrossEntropy, MarginSmoothing, Objective, Target};
@@ -57,14 +57,14 @@
 //! | [`MaxSup`] | the largest logit | equals label smoothing's term where the prediction is right |
 //! | [`LogitPenalty`] | large logits | the sum over classes: the weight depends on their number |
 //! | [`KlDivergence`], [`JsDivergence`] | distance from a prior | the direction is named; reverse KL from labels is infinite |
-//! | [`CorrectnessRanking`] | confidence in the wrong order | needs a [`CorrectnessHistory`]; for ranking, not for calibration |
+//! | [`CorrectnessRanking`] | confidence in the wrong order | needs a [`CorrectnessHistory`]; for ranking, not calibration |
 //! | [`Mmce`] | miscalibration within the batch | quadratic in the batch; noisy for small ones; needs labels |
 //!
 //! In the place of cross-entropy:
 //!
 //! | loss | for | know that |
 //! |---|---|---|
-//! | [`Focal`], [`Focal53`], [`DualFocal`] | hard samples; less sure predictions | not proper scores: the optimum is not the true distribution |
+//! | [`Focal`], [`Focal53`], [`DualFocal`] | hard samples; less sure predictions | not proper scores |
 //! | [`Poly`] | accuracy, by tuning one coefficient | positive ε makes predictions surer |
 //! | [`Brier`] | a bounded proper score | learns slowly from surely wrong predictions |
 //! | [`LabelRelaxation`] | targets that need not be exact | no gradient once the label has 1 − α |

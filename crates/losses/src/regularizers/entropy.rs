@@ -22,8 +22,8 @@ use crate::{Batch, Result};
 configuration! {
     /// −H(p): rewards entropy, so that predictions stay unsure (Pereyra et al. 2017).
     ///
-    /// Added to cross-entropy with a weight β, 0.1 being the usual one. It does not look at the target: it also flattens
-    /// predictions that are rightly sure. Labels and soft targets will do.
+    /// Added to cross-entropy with a weight β, 0.1 being the usual one. It does not look at the target: it also
+    /// flattens predictions that are rightly sure. Labels and soft targets will do.
     /// Alone it has a least value, −ln K, at the uniform distribution.
     ///
     /// ```

@@ -17,11 +17,11 @@ configuration! {
     /// Cross-entropy of logits that are brought to the norm 1/τ, so that it cannot be lowered by making them larger
     /// (Wei et al. 2022).
     ///
-    /// τ = 0.04 is often quoted, and the published commands for CIFAR-10 have 0.01: it is to be searched for. At test time the network's logits are used as they are, or go through
-    /// [`normalize`](Self::normalize) as well.
+    /// τ = 0.04 is often quoted, and the published commands for CIFAR-10 have 0.01: it is to be searched for. At test
+    /// time the network's logits are used as they are, or go through [`normalize`](Self::normalize) as well.
     /// Other than most terms here it feels a constant added to all logits; their length it hardly feels at all.
-    /// Alone it is the plain cross-entropy of the normalized logits; [`around`](Self::around) puts any other loss there.
-    /// Labels and soft targets will do. A logit of −∞ stays one and is left out of the norm.
+    /// Alone it is the plain cross-entropy of the normalized logits; [`around`](Self::around) puts any other loss
+    /// there. Labels and soft targets will do. A logit of −∞ stays one and is left out of the norm.
     ///
     /// ```
     /// use softlabel_losses::{LogitNorm, LossOptions, LossTerm, Target};

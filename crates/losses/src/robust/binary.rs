@@ -71,8 +71,8 @@ configuration! {
     /// Binary cross-entropy with logits, smoothed, for any number of labels a sample.
     ///
     /// By [`forward_binary`](Self::forward_binary) for targets `[.., L]`. As a [`LossTerm`](crate::LossTerm) it asks a
-    /// yes-or-no question for each class of a one-label target, which is then one-hot (Wightman et al. 2021); labels and
-    /// soft targets will do. Not a softmax loss: gradients of a sample do not sum to 0.
+    /// yes-or-no question for each class of a one-label target, which is then one-hot (Wightman et al. 2021); labels
+    /// and soft targets will do. Not a softmax loss: gradients of a sample do not sum to 0.
     ///
     /// ```
     /// use softlabel_core::Epsilon;

@@ -31,9 +31,9 @@ configuration! {
     /// Cross-entropy with a target that is partly the prediction itself (Reed et al. 2015).
     ///
     /// β = 0.95 for soft and 0.8 for hard bootstrapping are the paper's. β = 1 is cross-entropy.
-    /// In the soft form the loss is β·CE + (1 − β)·H(p), and gradient flows through the p of the target as well, so that
-    /// it is entropy minimization; code that detaches it has another gradient. In the hard form the chosen class is a
-    /// constant. Labels and soft targets will do. A logit of −∞ costs nothing where the target has no mass.
+    /// In the soft form the loss is β·CE + (1 − β)·H(p), and gradient flows through the p of the target as well, so
+    /// that it is entropy minimization; code that detaches it has another gradient. In the hard form the chosen class
+    /// is a constant. Labels and soft targets will do. A logit of −∞ costs nothing where the target has no mass.
     ///
     /// ```
     /// use softlabel_losses::{Bootstrap, BootstrapMode, LossOptions, LossTerm, Target};

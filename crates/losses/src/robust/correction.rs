@@ -48,7 +48,8 @@ configuration! {
 }
 
 impl ForwardCorrection {
-    /// With T, row by row; `LabelNoise::transition_matrix` of softlabel-targets computes it for the usual kinds of noise.
+    /// With T, row by row; `LabelNoise::transition_matrix` of softlabel-targets computes it for the usual kinds of
+    /// noise.
     ///
     /// # Errors
     /// If T is empty or not square, or a row is no distribution within 1e-6.
@@ -89,8 +90,8 @@ configuration! {
     /// The loss whose mean over noisy labels is cross-entropy with the true ones: (T⁻¹ℓ)_ỹ with ℓ_j = −ln p_j
     /// (Patrini et al. 2017).
     ///
-    /// Unbiased if T is right, and of large variance where T is near singular: a T whose inverse multiplies by more than
-    /// [`LIMIT`](Self::LIMIT) is refused. It is negative at times, and not bounded below. Needs labels.
+    /// Unbiased if T is right, and of large variance where T is near singular: a T whose inverse multiplies by more
+    /// than [`LIMIT`](Self::LIMIT) is refused. It is negative at times, and not bounded below. Needs labels.
     /// A logit of −∞ costs nothing where the inverse has an exact 0, else it is infinite, of either sign.
     ///
     /// ```

@@ -18,7 +18,8 @@ configuration! {
     ///
     /// ε = 2 for image classification, −1 for detection and segmentation; ε = 0 is cross-entropy.
     /// A positive ε makes predictions surer, a negative one less sure; below −1 the loss falls as the label's
-    /// probability falls, where that is large already. Labels and soft targets will do; 1 − p_y is then 1 − Σ_k q_k p_k.
+    /// probability falls, where that is large already. Labels and soft targets will do; 1 − p_y is then 1 − Σ_k q_k
+    /// p_k.
     ///
     /// ```
     /// use softlabel_losses::{LossOptions, LossTerm, Poly, Target};

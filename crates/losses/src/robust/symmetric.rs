@@ -19,8 +19,8 @@ use crate::{Batch, Result, Target};
 configuration! {
     /// Cross-entropy and its reverse, in which the label is what is measured (Wang et al. 2019).
     ///
-    /// α = 0.1 and β = 1 for ten classes, α = 6 and β = 0.1 for a hundred, A = −4 in the paper. Code that clamps one-hot
-    /// targets at 1e-4 has A = ln 1e-4 = −9.21 instead, so A has to be said.
+    /// α = 0.1 and β = 1 for ten classes, α = 6 and β = 0.1 for a hundred, A = −4 in the paper. Code that clamps
+    /// one-hot targets at 1e-4 has A = ln 1e-4 = −9.21 instead, so A has to be said.
     /// The reverse part is, for labels, the mean absolute error times −A/2: bounded, and blind to which wrong class.
     /// Labels and soft targets will do.
     ///
