@@ -14,7 +14,7 @@ use super::element::Element;
 use super::element::sealed::{Convert, Real};
 use super::fill::{Spread, fill_spread};
 use super::problem::{Outcome, Problem, Rows};
-use super::scratch::with_scratch;
+use super::scratch::Scratch;
 use super::sweep::sweep;
 use super::target::RowTarget;
 use super::vector::{Lanes, Vector, Write, read, read_part};
@@ -70,16 +70,16 @@ impl<T: Element> Long<'_, '_, T> {
         let Rows { problem, range } = self.0;
         let classes = problem.layout.classes;
         let blocks = classes.div_ceil(VECTORS * V::LANES);
-        with_scratch::<T::Sum, 3, ()>([classes, classes, blocks], |[kept, spread, bases]| {
-            for row in range {
-                // SAFETY: the row is one of the problem's and this kernel's alone; the scratch
-                // slices are as long as a row, and as there are blocks.
-                unsafe {
-                    one_row::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, kept, spread, bases);
-                }
+        let scratch = Scratch::<T::Sum, 3>::take([classes, classes, blocks]);
+        let [kept, spread, bases] = scratch.pieces;
+        for row in range {
+            // SAFETY: the row is one of the problem's and this kernel's alone; the scratch pieces
+            // are as long as a row, and as there are blocks.
+            unsafe {
+                one_row::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, kept, spread, bases);
             }
-            V::fence();
-        });
+        }
+        V::fence();
     }
 }
 

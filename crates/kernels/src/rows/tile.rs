@@ -14,7 +14,7 @@ use super::element::sealed::{Convert, Real};
 use super::exponential::ln;
 use super::long::{caps, steepness};
 use super::problem::{Problem, Rows};
-use super::scratch::with_scratch;
+use super::scratch::Scratch;
 use super::target::{Dense, DenseRows, Point, RowTarget};
 use super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
 
@@ -52,19 +52,19 @@ impl<T: Element> Tiles<'_, '_, T> {
         let Rows { problem, range } = self.0;
         let spatial = problem.layout.spatial;
         let size = problem.layout.classes * V::LANES;
-        with_scratch::<T::Sum, 3, ()>([size; 3], |[logits, spread, steepness]| {
-            let mut row = range.start;
-            while row < range.end {
-                // Rows of a tile are neighbours in memory.
-                let neighbours = if spatial == 1 { usize::MAX } else { spatial - row % spatial };
-                let lanes = V::LANES.min(range.end - row).min(neighbours);
-                let tile = Tile { problem, row, lanes, logits, spread, steepness };
-                // SAFETY: the rows are the problem's and this kernel's alone; the scratch slices
-                // hold K vectors.
-                unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>() }
-                row += lanes;
-            }
-        });
+        let scratch = Scratch::<T::Sum, 3>::take([size; 3]);
+        let [logits, spread, steepness] = scratch.pieces;
+        let mut row = range.start;
+        while row < range.end {
+            // Rows of a tile are neighbours in memory.
+            let neighbours = if spatial == 1 { usize::MAX } else { spatial - row % spatial };
+            let lanes = V::LANES.min(range.end - row).min(neighbours);
+            let tile = Tile { problem, row, lanes, logits, spread, steepness };
+            // SAFETY: the rows are the problem's and this kernel's alone; the scratch pieces hold
+            // K vectors.
+            unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>() }
+            row += lanes;
+        }
     }
 }
 
