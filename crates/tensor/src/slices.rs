@@ -119,8 +119,8 @@ pub fn uninit_slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [MaybeUn
 /// A CPU tensor whose elements are not initialized, for a buffer that is about to be written.
 ///
 /// On Linux, buffers from 4 MiB on ask the kernel for pages of 2 MiB before they are touched: writing a fresh buffer
-/// of 131 MB then faults some 60 times instead of 32,000 times. Where the kernel has no such pages, and on other
-/// systems, it is libtorch's `empty`.
+/// of 131 MB then faults some 800 times, for its ends, instead of 32,000 times, and takes less than half the time.
+/// Where the kernel has no such pages, and on other systems, this is libtorch's `empty`.
 ///
 /// # Errors
 /// libtorch's, for a negative size or no memory.

@@ -274,7 +274,8 @@ fn a_saved_tensor_that_changes_is_an_error() {
 fn errors_and_panics_keep_their_message() {
     let x = leaf(&[1.0, 2.0]);
     let copy = |inputs: &[&Tensor]| Ok(inputs[0].copy());
-    let cases: [(fn(&mut Backward<'_>) -> Result<Vec<Option<Tensor>>>, &str); 7] = [
+    type Case = (fn(&mut Backward<'_>) -> Result<Vec<Option<Tensor>>>, &'static str);
+    let cases: [Case; 7] = [
         (|_| Err(Error::other("no luck")), "Mine: backward failed: no luck"),
         (|_| panic!("oh {}", "dear"), "Mine: backward panicked: oh dear"),
         (|_| panic!("plain"), "Mine: backward panicked: plain"),
