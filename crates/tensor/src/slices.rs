@@ -1,7 +1,7 @@
 //! The elements of CPU tensors as slices, without a copy, and large buffers to write into.
 //!
 //! A kernel in plain Rust reads logits `[N, K]` as one `&[f32]` of N·K elements in row-major order and writes the
-//! gradient into another. [`slice`] lends the elements of a tensor, [`slice_mut`] lends them for writing,
+//! gradient into another. [`slice()`] lends the elements of a tensor, [`slice_mut`] lends them for writing,
 //! [`uninit_slice_mut`] lends memory that nothing was written to yet, as [`allocate`] gives it.
 //! What is lent is checked: the dtype, the device, the layout (contiguous, neither conjugated nor negated), the
 //! alignment. A tensor without elements gives an empty slice.
@@ -23,7 +23,7 @@
 //!
 //! Several handles may name one tensor, and several tensors may share memory: `shallow_clone`, views, `detach`.
 //! tch lets any of them write in place or resize, from any thread, through a shared reference and without `unsafe`.
-//! **While a slice from [`slice`] lives, nobody may write to its memory or resize it through another handle.**
+//! **While a slice from [`slice()`] lives, nobody may write to its memory or resize it through another handle.**
 //! Nothing can check that; it is as with tch's own in-place operations, whose writers have to agree among themselves.
 //! Keep the slice for the length of one computation.
 //!
@@ -80,7 +80,7 @@ pub fn slice<T: Element>(tensor: &Tensor) -> Result<&[T]> {
 /// The tensor's version goes up, so that a graph that saved the tensor finds it changed.
 ///
 /// # Errors
-/// As [`slice`], and [`Error::Memory`] if there is another handle to the tensor or another tensor on its storage,
+/// As [`slice()`], and [`Error::Memory`] if there is another handle to the tensor or another tensor on its storage,
 /// as a `shallow_clone`, a view, a `.grad` or a tensor saved for backward is.
 ///
 /// ```

@@ -78,6 +78,8 @@ std::string describe(at::IntArrayRef sizes, at::ScalarType kind, at::Device devi
 struct RustNode : Node {
   std::string title;
   std::vector<Expected> inputs;
+  // Which tensors the inputs are, for comparison alone: the node does not keep them.
+  std::vector<const void *> identities;
   std::vector<SavedVariable> saved;
   bool differentiable_backward = false;
   void *closure = nullptr;
@@ -261,6 +263,7 @@ char *softlabel_node_new(const char *title, size_t length, const at::Tensor *con
     torch::autograd::edge_list edges;
     for (size_t index = 0; index < count; ++index) {
       const auto &input = *inputs[index];
+      rust.identities.push_back(input.unsafeGetTensorImpl());
       if (!needs[index]) {
         edges.emplace_back();
         rust.inputs.push_back({{}, at::kFloat, at::kCPU});
@@ -280,17 +283,16 @@ void softlabel_node_free(Pointer *node) noexcept {
 
 // Makes the outputs results of the node. The closure is the node's if there is no error, else the caller's.
 char *softlabel_node_attach(Pointer *node, at::Tensor *const *outputs, const uint8_t *differentiable, size_t count,
-                            const at::Tensor *const *inputs, size_t input_count, const SoftlabelSaved *saved,
-                            size_t saved_count, bool differentiable_backward, void *closure, Backward backward,
-                            Drop drop) noexcept {
+                            const SoftlabelSaved *saved, size_t saved_count, bool differentiable_backward,
+                            void *closure, Backward backward, Drop drop) noexcept {
   return guarded([&] {
     auto &rust = static_cast<RustNode &>(**node);
     for (size_t index = 0; index < count; ++index) {
       auto &output = *outputs[index];
       // The history of an input, of a view, or of an output that comes twice is not this node's to write.
       bool shared = output.is_view();
-      for (size_t other = 0; other < input_count; ++other) {
-        shared = shared || output.is_same(*inputs[other]);
+      for (const void *input : rust.identities) {
+        shared = shared || output.unsafeGetTensorImpl() == input;
       }
       for (size_t other = 0; other < index; ++other) {
         shared = shared || output.is_same(*outputs[other]);

@@ -39,8 +39,6 @@ unsafe extern "C" {
         outputs: *const *mut C_tensor,
         differentiable: *const u8,
         count: usize,
-        inputs: *const *const C_tensor,
-        input_count: usize,
         saved: *const RawSaved,
         saved_count: usize,
         differentiable_backward: bool,
@@ -88,7 +86,6 @@ pub enum Saved<'a> {
 #[must_use = "a node does nothing until outputs are attached to it"]
 pub struct Node {
     name: String,
-    inputs: Vec<Tensor>,
     needs: Vec<u8>,
     /// Null if nothing is recorded.
     pointer: *mut Pointer,
@@ -100,7 +97,9 @@ impl Node {
     /// A node from these inputs.
     ///
     /// It records if grad mode is on now and an input requires grad; whether grad mode is on when outputs are attached
-    /// does not matter. The name stands in error messages and is that of the `grad_fn`.
+    /// does not matter. The inputs are not kept, except for a leaf that requires grad, which its gradient has to reach:
+    /// the result of another operation may still be [written over](crate::slices::slice_mut) by who owns it.
+    /// The name stands in error messages and is that of the `grad_fn`.
     ///
     /// # Errors
     /// [`Error::Node`] if libtorch refuses an input.
@@ -125,7 +124,6 @@ impl Node {
         }
         Ok(Self {
             name: name.to_owned(),
-            inputs: inputs.iter().map(|input| input.shallow_clone()).collect(),
             needs,
             pointer,
             without_gradient: Vec::new(),
@@ -196,7 +194,6 @@ impl Node {
         if !self.is_recording() {
             return Ok(outputs);
         }
-        let inputs: Vec<_> = self.inputs.iter().map(Tensor::as_ptr).collect();
         let pointers: Vec<_> = outputs.iter_mut().map(Tensor::as_mut_ptr).collect();
         let differentiable: Vec<_> = (0..outputs.len())
             .map(|output| u8::from(!self.without_gradient.contains(&output)))
@@ -218,8 +215,6 @@ impl Node {
                 pointers.as_ptr(),
                 differentiable.as_ptr(),
                 pointers.len(),
-                inputs.as_ptr(),
-                inputs.len(),
                 saved.as_ptr(),
                 saved.len(),
                 self.differentiable_backward,
