@@ -1,5 +1,10 @@
 //! Autograd nodes in Rust against libtorch's own, and everything that may go wrong in them.
-#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::unnecessary_wraps)] // Helpers of tests, outside `#[test]` functions.
+#![allow(
+    clippy::items_after_statements,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    clippy::unnecessary_wraps
+)] // Helpers of tests, outside `#[test]` functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
