@@ -168,6 +168,18 @@ fn refusals_leave_the_version_alone() {
 }
 
 #[test]
+fn writing_counts_as_a_change_and_reading_does_not() {
+    let mut tensor = zeros(&[4]);
+    let before = tensor.internal_version();
+    slice::<f32>(&tensor).unwrap();
+    assert_eq!(tensor.internal_version(), before);
+    slice_mut::<f32>(&mut tensor).unwrap();
+    assert_eq!(tensor.internal_version(), before + 1);
+    uninit_slice_mut::<f32>(&mut tensor).unwrap();
+    assert_eq!(tensor.internal_version(), before + 2);
+}
+
+#[test]
 fn several_tensors_at_once() {
     let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]);
     let labels = Tensor::from_slice(&[1i64, 0]);
