@@ -11,7 +11,7 @@ use softlabel_tensor::{
 };
 use tch::{Kind, Tensor};
 
-use crate::{Error, LossOptions, Result, RowLosses, Target};
+use crate::{CrossEntropy, Error, LossOptions, Result, RowLosses, Target};
 
 /// Logits and target of one batch, checked, with the samples that count for nothing set aside.
 ///
@@ -29,6 +29,9 @@ use crate::{Error, LossOptions, Result, RowLosses, Target};
 /// ```
 #[derive(Debug)]
 pub struct Batch {
+    /// Class-last, in their own dtype, ignored ones as they came.
+    given_logits: Tensor,
+    given_target: Given,
     logits: Tensor,
     target: Checked,
     ignored: Option<Tensor>,
@@ -48,6 +51,49 @@ enum Checked {
     Soft(Tensor),
 }
 
+/// A [`Target`] that is kept; soft rows are class-last.
+#[derive(Debug)]
+enum Given {
+    Hard(Tensor),
+    Soft(Tensor),
+    Masked { rows: Tensor, counted: Tensor },
+    Mixed { first: Tensor, second: Tensor, share_of_second: Vec<f64> },
+    Smoothed { labels: Tensor, epsilons: Vec<f64> },
+}
+
+impl Given {
+    fn new(target: Target<'_>, axis: ClassAxis) -> Result<Self> {
+        let last = |rows: &Tensor| class_last(rows, axis, "soft targets");
+        Ok(match target {
+            Target::Hard(labels) => Self::Hard(labels.shallow_clone()),
+            Target::Soft(rows) => Self::Soft(last(rows)?),
+            Target::Masked { rows, counted } => {
+                Self::Masked { rows: last(rows)?, counted: counted.shallow_clone() }
+            }
+            Target::Mixed { first, second, share_of_second } => Self::Mixed {
+                first: first.shallow_clone(),
+                second: second.shallow_clone(),
+                share_of_second: share_of_second.to_vec(),
+            },
+            Target::Smoothed { labels, epsilons } => {
+                Self::Smoothed { labels: labels.shallow_clone(), epsilons: epsilons.to_vec() }
+            }
+        })
+    }
+
+    fn target(&self) -> Target<'_> {
+        match self {
+            Self::Hard(labels) => Target::Hard(labels),
+            Self::Soft(rows) => Target::Soft(rows),
+            Self::Masked { rows, counted } => Target::Masked { rows, counted },
+            Self::Mixed { first, second, share_of_second } => {
+                Target::Mixed { first, second, share_of_second }
+            }
+            Self::Smoothed { labels, epsilons } => Target::Smoothed { labels, epsilons },
+        }
+    }
+}
+
 impl Batch {
     /// Checks logits and target: see [`CrossEntropy::forward`](crate::CrossEntropy::forward) for the shapes.
     /// The ignore index may be a class or lie outside 0..K; it does not apply to soft targets.
@@ -61,29 +107,42 @@ impl Batch {
         class_axis: ClassAxis,
         ignore_index: Option<i64>,
     ) -> Result<Self> {
-        let logits = class_last(logits, class_axis, "logits")?;
+        let given_logits = class_last(logits, class_axis, "logits")?;
+        let given_target = Given::new(target, class_axis)?;
         let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
-        let (logits, target, ignored) = match target {
-            Target::Hard(labels) => {
-                let labels = check_labels(labels, &logits, ignore_index)?;
-                match ignore_index {
-                    None => (logits, Checked::Hard(labels), None),
-                    Some(index) => {
-                        let ignored = labels.f_eq(index)?;
-                        let logits = logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?;
-                        let labels = labels.f_masked_fill(&ignored, 0)?;
-                        (logits, Checked::Hard(labels), Some(ignored))
-                    }
-                }
+        let (target, ignored) = match &given_target {
+            Given::Hard(labels) | Given::Smoothed { labels, .. } => {
+                let labels = check_labels(labels, &given_logits, ignore_index)?;
+                let ignored = ignore_index.map(|index| labels.f_eq(index)).transpose()?;
+                let labels = match &ignored {
+                    None => labels,
+                    Some(ignored) => labels.f_masked_fill(ignored, 0)?,
+                };
+                (Checked::Hard(labels), ignored)
             }
-            Target::Soft(rows) => {
-                let rows = class_last(rows, class_axis, "soft targets")?;
-                check_soft_rows(&rows, &logits)?;
-                (logits, Checked::Soft(rows.f_to_kind(kind)?), None)
+            Given::Soft(rows) => {
+                check_soft_rows(rows, &given_logits, None)?;
+                (Checked::Soft(rows.f_to_kind(kind)?), None)
             }
+            Given::Masked { .. } | Given::Mixed { .. } => {
+                let loss = CrossEntropy::new();
+                let loss = match ignore_index {
+                    None => loss,
+                    Some(index) => loss.with_ignore_index(index),
+                };
+                let (rows, ignored) =
+                    loss.target_rows(&given_logits, given_target.target(), kind)?;
+                (Checked::Soft(rows), ignored)
+            }
+        };
+        let logits = match &ignored {
+            None => given_logits.shallow_clone(),
+            Some(ignored) => given_logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
         };
         let logits = logits.f_to_kind(kind)?;
         Ok(Self {
+            given_logits,
+            given_target,
             logits,
             target,
             ignored,
@@ -140,12 +199,15 @@ impl Batch {
             let (expected, found) = (format!("{:?}", self.logits.size()), logits.size());
             return Err(TensorError::Shape { what: "logits", expected, found }.into());
         }
-        let logits = logits.f_to_kind(self.kind()?)?;
+        let given_logits = logits.f_to_kind(self.kind()?)?;
         let logits = match &self.ignored {
-            None => logits,
-            Some(ignored) => logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
+            None => given_logits.shallow_clone(),
+            Some(ignored) => given_logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
         };
         Ok(Self {
+            given_logits,
+            // Its rows are class-last already.
+            given_target: Given::new(self.given_target.target(), ClassAxis::Last)?,
             logits,
             target: match &self.target {
                 Checked::Hard(labels) => Checked::Hard(labels.shallow_clone()),
@@ -233,12 +295,20 @@ impl Batch {
         }
     }
 
-    /// The target as it was checked, class-last.
+    /// The target as it was checked, class-last: labels, or distributions for everything else. Mixed labels have the
+    /// rows of the two, unsmoothed; epsilons of samples are left to those who [ask](Self::given).
     pub fn target(&self) -> Target<'_> {
         match &self.target {
             Checked::Hard(labels) => Target::Hard(labels),
             Checked::Soft(rows) => Target::Soft(rows),
         }
+    }
+
+    /// Logits and target as they came, but for the class axis, which is the last.
+    ///
+    /// For losses that skip ignored samples and widen half precision themselves.
+    pub fn given(&self) -> (&Tensor, Target<'_>) {
+        (&self.given_logits, self.given_target.target())
     }
 
     /// A mask of the samples that count for nothing; none where all count.

@@ -91,7 +91,9 @@ mod term;
 
 pub use any::AnyLoss;
 pub use batch::Batch;
-pub use cross_entropy::{CrossEntropy, Target, cross_entropy};
+pub use cross_entropy::{
+    CrossEntropy, CrossEntropyOutput, LinearCrossEntropy, Target, cross_entropy,
+};
 pub use error::{Error, Result};
 pub use objective::{Objective, TermValue};
 pub use regularizers::{

@@ -204,26 +204,8 @@ impl LossTerm for CrossEntropy {
         if axis != ClassAxis::default() && axis != batch.class_axis() {
             return Err(differs("class axis of a cross-entropy", &batch.class_axis(), &axis));
         }
-        let mut plain = CrossEntropy::new()
-            .with_smoothing(self.smoothing().clone())
-            .with_reduction(Reduction::None);
-        if let Some(weights) = self.class_weights() {
-            plain = plain.with_class_weights(weights.shallow_clone());
-        }
-        let losses = batch.row_losses(plain.forward(batch.logits(), batch.target())?)?;
-        let Some(weights) = self.class_weights() else { return Ok(Term::Rows(losses)) };
-        let weights = weights.f_to_kind(batch.kind()?)?;
-        let weight_sum = match batch.target() {
-            Target::Hard(labels) => {
-                let weights = weights.f_take(labels)?;
-                match batch.ignored() {
-                    None => weights,
-                    Some(ignored) => weights.f_masked_fill(ignored, 0.0)?,
-                }
-            }
-            Target::Soft(rows) => rows.f_mul(&weights)?,
-        };
-        Ok(Term::Rows(losses.with_weight_sum(weight_sum.f_sum(batch.kind()?)?)))
+        let (logits, target) = batch.given();
+        Ok(Term::Rows(self.in_batch(batch.ignore_index()).row_losses(logits, target)?))
     }
 }
 

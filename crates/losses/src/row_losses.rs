@@ -66,32 +66,35 @@ impl RowLosses {
     /// # Errors
     /// A mean over no samples, over weights that sum to 0, or over a number of items that is not positive.
     pub fn reduce(&self, reduction: Reduction) -> Result<Tensor> {
-        let sum = || self.losses.f_sum(self.losses.f_kind()?);
-        let normalizer = match reduction {
-            Reduction::Sum => return Ok(sum()?),
-            Reduction::Mean(normalizer) => normalizer,
-            _ => return Ok(self.losses.shallow_clone()),
-        };
-        match (normalizer, &self.weight_sum) {
-            (Normalizer::Items(items), _) if items > 0.0 && items.is_finite() => {
-                Ok(sum()?.f_div_scalar(items)?)
-            }
-            (Normalizer::Items(found), _) => Err(TensorError::from(CoreError::OutOfRange {
-                name: "the number of items that a mean divides by",
-                expected: "positive and finite",
-                found,
-            })
-            .into()),
-            _ if self.count == 0.0 => Err(empty("the batch that a mean is taken over")),
-            (Normalizer::WeightSum, Some(total)) => {
-                if f64::try_from(total)? > 0.0 {
-                    Ok(sum()?.f_div(total)?)
-                } else {
-                    Err(empty("the weight of the batch that a mean is taken over"))
-                }
-            }
-            _ => Ok(sum()?.f_div_scalar(self.count)?),
+        if reduction == Reduction::None {
+            return Ok(self.losses.shallow_clone());
         }
+        let sum = self.losses.f_sum(self.losses.f_kind()?)?;
+        if reduction == Reduction::Sum {
+            return Ok(sum);
+        }
+        let weight_sum = self.weight_sum.as_ref().map(f64::try_from).transpose()?;
+        Ok(sum.f_div_scalar(divisor(reduction, self.count, weight_sum)?)?)
+    }
+}
+
+/// What the sum of the losses is divided by, for samples of which `counted` count; 1 if it is not divided.
+pub(crate) fn divisor(reduction: Reduction, counted: f64, weight_sum: Option<f64>) -> Result<f64> {
+    let Reduction::Mean(normalizer) = reduction else { return Ok(1.0) };
+    match (normalizer, weight_sum) {
+        (Normalizer::Items(items), _) if items > 0.0 && items.is_finite() => Ok(items),
+        (Normalizer::Items(found), _) => Err(TensorError::from(CoreError::OutOfRange {
+            name: "the number of items that a mean divides by",
+            expected: "positive and finite",
+            found,
+        })
+        .into()),
+        _ if counted == 0.0 => Err(empty("the batch that a mean is taken over")),
+        (Normalizer::WeightSum, Some(total)) if total > 0.0 => Ok(total),
+        (Normalizer::WeightSum, Some(_)) => {
+            Err(empty("the weight of the batch that a mean is taken over"))
+        }
+        _ => Ok(counted),
     }
 }
 

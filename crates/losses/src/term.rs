@@ -65,8 +65,9 @@ impl Term {
 
 /// A loss or a regularizer: what a batch costs, a sample at a time or as a whole.
 ///
-/// Everything behind it is made of libtorch's operators: it runs on any device, is differentiable more than once, and
-/// computes in f32, or f64 for f64 logits.
+/// Everything behind it runs on any device and computes in f32, or f64 for f64 logits. All but
+/// [`CrossEntropy`](crate::CrossEntropy), which has a way of its own to it, is made of libtorch's operators and
+/// differentiable more than once.
 ///
 /// ```
 /// use softlabel_losses::{Focal, LossOptions, LossTerm, Target};

@@ -1,7 +1,8 @@
 //! Shapes: where the class axis lies, and that targets fit the logits.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::slices::slice;
 use crate::{Error, Result};
 
 /// Where the class axis of logits lies. For `[N, K]` both are the same.
@@ -47,52 +48,77 @@ pub fn check_same_device(tensor: &Tensor, logits: &Tensor, what: &'static str) -
     if expected == found { Ok(()) } else { Err(Error::Device { what, expected, found }) }
 }
 
-/// Checks class indices against logits `[.., K]`: an integer dtype, the shape `[..]`, the same device, every label in
-/// 0..K or equal to `ignore_index`. Returns them as `i64`.
+/// Checks that class indices go with logits `[.., K]`: an integer dtype, the shape `[..]`, the same device.
+/// Returns them as `i64`. Their values are [`check_label_values`]'.
 ///
 /// # Errors
-/// [`Error::Kind`], [`Error::Shape`], [`Error::Device`], or
-/// [`LabelOutOfRange`](softlabel_core::Error::LabelOutOfRange) with the first bad label and its position
-/// in row-major order.
-pub fn check_labels(labels: &Tensor, logits: &Tensor, ignore_index: Option<i64>) -> Result<Tensor> {
-    const WHAT: &str = "labels";
+/// [`Error::Kind`], [`Error::Shape`] or [`Error::Device`].
+pub fn check_labels_fit(labels: &Tensor, logits: &Tensor, what: &'static str) -> Result<Tensor> {
     let kind = labels.f_kind()?;
     if !matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64) {
-        return Err(Error::Kind { what: WHAT, expected: "an integer dtype", found: kind });
+        return Err(Error::Kind { what, expected: "an integer dtype", found: kind });
     }
     let shape = logits.size();
-    let (classes, leading) = shape.split_last().map_or((0, &[][..]), |(&k, rest)| (k, rest));
+    let leading = shape.split_last().map_or(&[][..], |(_, leading)| leading);
     if labels.size() != leading {
         let expected = format!("{leading:?} for logits {shape:?}");
-        return Err(Error::Shape { what: WHAT, expected, found: labels.size() });
+        return Err(Error::Shape { what, expected, found: labels.size() });
     }
-    check_same_device(labels, logits, WHAT)?;
-    let labels = labels.f_to_kind(Kind::Int64)?;
-    let mut bad = labels.f_lt(0)?.f_logical_or(&labels.f_ge(classes)?)?;
-    if let Some(ignored) = ignore_index {
-        bad = bad.f_logical_and(&labels.f_ne(ignored)?)?;
-    }
-    if labels.numel() > 0 && i64::try_from(bad.f_any()?)? != 0 {
+    check_same_device(labels, logits, what)?;
+    Ok(labels.f_to_kind(Kind::Int64)?)
+}
+
+/// Checks that every label, of dtype `i64`, is in `0..classes` or equal to `ignore_index`.
+///
+/// # Errors
+/// [`LabelOutOfRange`](softlabel_core::Error::LabelOutOfRange) with the first bad label and its position
+/// in row-major order.
+pub fn check_label_values(labels: &Tensor, classes: i64, ignore_index: Option<i64>) -> Result<()> {
+    let bad = |label: i64| !(0..classes).contains(&label) && Some(label) != ignore_index;
+    let first = if labels.device() == Device::Cpu && labels.is_contiguous() {
+        let values = slice::<i64>(labels)?;
+        // Without branches, which vectorizes; who it was is asked only if somebody was.
+        let limit = classes.cast_unsigned();
+        if values.iter().fold(true, |fit, label| fit & (label.cast_unsigned() < limit)) {
+            return Ok(());
+        }
+        values.iter().position(|&label| bad(label)).map(|position| (position, values[position]))
+    } else {
+        let mut bad = labels.f_lt(0)?.f_logical_or(&labels.f_ge(classes)?)?;
+        if let Some(ignored) = ignore_index {
+            bad = bad.f_logical_and(&labels.f_ne(ignored)?)?;
+        }
+        if labels.numel() == 0 || i64::try_from(bad.f_any()?)? == 0 {
+            return Ok(());
+        }
         let position =
             i64::try_from(bad.f_flatten(0, -1)?.f_to_kind(Kind::Uint8)?.f_argmax(0, false)?)?;
         let found = i64::try_from(labels.f_flatten(0, -1)?.f_get(position)?)?;
-        return Err(softlabel_core::Error::LabelOutOfRange {
-            position: usize::try_from(position).unwrap_or_default(),
-            found,
-            classes: usize::try_from(classes).unwrap_or_default(),
-        }
-        .into());
-    }
+        Some((usize::try_from(position).unwrap_or_default(), found))
+    };
+    let Some((position, found)) = first else { return Ok(()) };
+    let classes = usize::try_from(classes).unwrap_or_default();
+    Err(softlabel_core::Error::LabelOutOfRange { position, found, classes }.into())
+}
+
+/// Both of [`check_labels_fit`] and [`check_label_values`].
+///
+/// # Errors
+/// As they have.
+pub fn check_labels(labels: &Tensor, logits: &Tensor, ignore_index: Option<i64>) -> Result<Tensor> {
+    let labels = check_labels_fit(labels, logits, "labels")?;
+    let classes = logits.size().last().copied().unwrap_or_default();
+    check_label_values(&labels, classes, ignore_index)?;
     Ok(labels)
 }
 
 /// Checks soft targets against logits `[.., K]`: a float dtype, the same shape and device, no negative value or NaN,
-/// every row summing to 1 within 1e-3.
+/// every row summing to 1 within 1e-3. Rows where `ignored` is true may hold anything.
 ///
 /// # Errors
 /// [`Error::Kind`], [`Error::Shape`], [`Error::Device`], or
 /// [`RowSum`](softlabel_core::Error::RowSum) / [`BadValue`](softlabel_core::Error::BadValue) with the first bad row.
-pub fn check_soft_rows(targets: &Tensor, logits: &Tensor) -> Result<()> {
+pub fn check_soft_rows(targets: &Tensor, logits: &Tensor, ignored: Option<&Tensor>) -> Result<()> {
     const WHAT: &str = "soft targets";
     const TOLERANCE: f64 = 1e-3;
     let rows = class_last(targets, ClassAxis::Last, WHAT)?;
@@ -106,6 +132,10 @@ pub fn check_soft_rows(targets: &Tensor, logits: &Tensor) -> Result<()> {
     }
     let classes = rows.size().last().copied().unwrap_or(1);
     let rows = rows.f_detach()?.f_reshape([-1, classes])?.f_to_kind(Kind::Float)?;
+    let rows = match ignored {
+        None => rows,
+        Some(ignored) => rows.f_masked_fill(&ignored.f_reshape([-1, 1])?, 1.0 / classes as f64)?,
+    };
     let first = |bad: &Tensor| -> Result<Option<(i64, usize)>> {
         if i64::try_from(bad.f_any()?)? == 0 {
             return Ok(None);
@@ -137,7 +167,6 @@ pub fn check_soft_rows(targets: &Tensor, logits: &Tensor) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use softlabel_core::Error as Core;
-    use tch::Device;
 
     use super::*;
 
@@ -203,8 +232,9 @@ mod tests {
     #[test]
     fn soft_rows_are_distributions() {
         let logits = zeros(&[2, 2], Kind::Float);
-        let check =
-            |values: [f32; 4]| check_soft_rows(&Tensor::from_slice(&values).view((2, 2)), &logits);
+        let check = |values: [f32; 4]| {
+            check_soft_rows(&Tensor::from_slice(&values).view((2, 2)), &logits, None)
+        };
         assert!(check([0.25, 0.75, 1.0, 0.0]).is_ok());
         assert!(matches!(
             check([0.25, 0.75, 1.0, 0.1]),
@@ -218,6 +248,6 @@ mod tests {
             check([f32::NAN, 0.75, 1.0, 0.0]),
             Err(Error::Core(Core::BadValue { row: 0, .. }))
         ));
-        assert!(check_soft_rows(&zeros(&[2, 3], Kind::Float), &logits).is_err());
+        assert!(check_soft_rows(&zeros(&[2, 3], Kind::Float), &logits, None).is_err());
     }
 }

@@ -33,7 +33,10 @@ pub use convert::{Element, to_labels, to_logits};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use gradient_check::{Deviation, GradientCheck, gradient_check};
-pub use layout::{ClassAxis, check_labels, check_same_device, check_soft_rows, class_last};
+pub use layout::{
+    ClassAxis, check_label_values, check_labels, check_labels_fit, check_same_device,
+    check_soft_rows, class_last,
+};
 
 /// The version of libtorch that this build links, such as `2.11.0`; `unknown` in a `doc-only` build.
 pub const LIBTORCH_VERSION: &str = env!("SOFTLABEL_LIBTORCH_VERSION");

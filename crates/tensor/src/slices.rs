@@ -36,11 +36,38 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use crate::{Error, Result};
+
+/// The Rust type of a dtype. Sealed: its values are any bits of that dtype, or checked.
+///
+/// tch has a trait of this name, which takes `bf16` for the dtype of `f16`.
+pub trait Element: Copy + 'static + sealed::Sealed {
+    /// The dtype.
+    const KIND: Kind;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($element:ty: $kind:ident),*) => {
+        $(
+            impl sealed::Sealed for $element {}
+            impl Element for $element {
+                const KIND: Kind = Kind::$kind;
+            }
+        )*
+    };
+}
+
+elements!(
+    f32: Float, f64: Double, half::f16: Half, half::bf16: BFloat16, u8: Uint8, i8: Int8, i16: Int16, i32: Int,
+    i64: Int64, bool: Bool
+);
 
 /// From here on the page faults of a fresh buffer cost more than a `madvise`.
 const HUGE: usize = 4 << 20;

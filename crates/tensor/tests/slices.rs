@@ -4,8 +4,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use softlabel_tensor::Error;
-use softlabel_tensor::slices::{allocate, slice, slice_mut, uninit, uninit_slice_mut};
-use tch::kind::Element;
+use softlabel_tensor::slices::{Element, allocate, slice, slice_mut, uninit, uninit_slice_mut};
 use tch::{Device, Kind, Tensor};
 
 fn refusal(tensor: &Tensor) -> String {
@@ -16,32 +15,37 @@ fn zeros(shape: &[i64]) -> Tensor {
     Tensor::zeros(shape, (Kind::Float, Device::Cpu))
 }
 
-/// From a slice to a tensor and back, and written in between.
-fn round_trip<T: Element + Copy + PartialEq + std::fmt::Debug>(values: [T; 3]) {
-    let mut tensor = Tensor::from_slice(&values);
-    assert_eq!(slice::<T>(&tensor).unwrap(), values);
-    slice_mut::<T>(&mut tensor).unwrap().swap(0, 2);
-    assert_eq!(Vec::<T>::try_from(&tensor).unwrap(), [values[2], values[1], values[0]]);
-    let mut fresh = uninit::<T>(&[3]).unwrap();
-    assert_eq!(fresh.kind(), T::KIND);
-    for (to, from) in uninit_slice_mut::<T>(&mut fresh).unwrap().iter_mut().zip(values) {
+/// Written through a slice, read by libtorch, changed and read through slices.
+fn round_trip<T: Element + PartialEq + std::fmt::Debug>(
+    kind: Kind,
+    values: [T; 3],
+    as_f64: [f64; 3],
+) {
+    let mut tensor = uninit::<T>(&[3]).unwrap();
+    assert_eq!(tensor.kind(), kind);
+    for (to, from) in uninit_slice_mut::<T>(&mut tensor).unwrap().iter_mut().zip(values) {
         to.write(from);
     }
-    assert_eq!(slice::<T>(&fresh).unwrap(), values);
+    assert_eq!(Vec::<f64>::try_from(tensor.to_kind(Kind::Double)).unwrap(), as_f64);
+    assert_eq!(slice::<T>(&tensor).unwrap(), values);
+    slice_mut::<T>(&mut tensor).unwrap().swap(0, 2);
+    let [a, b, c] = as_f64;
+    assert_eq!(Vec::<f64>::try_from(tensor.to_kind(Kind::Double)).unwrap(), [c, b, a]);
 }
 
 #[test]
 fn every_dtype_goes_both_ways() {
-    round_trip([1.5f32, -2.0, f32::MAX]);
-    round_trip([1.5f64, -2.0, f64::MIN_POSITIVE]);
-    round_trip([1.5, -2.0, 0.0].map(f16::from_f64));
-    round_trip([1.5, -2.0, 0.0].map(bf16::from_f64));
-    round_trip([1u8, 2, 255]);
-    round_trip([1i8, -2, 127]);
-    round_trip([1i16, -2, i16::MAX]);
-    round_trip([1i32, -2, i32::MIN]);
-    round_trip([1i64, -2, i64::MAX]);
-    round_trip([true, false, false]);
+    let halves = [1.5, -2.0, 0.0];
+    round_trip(Kind::Float, [1.5f32, -2.0, f32::MAX], [1.5, -2.0, f64::from(f32::MAX)]);
+    round_trip(Kind::Double, [1.5, -2.0, f64::MIN_POSITIVE], [1.5, -2.0, f64::MIN_POSITIVE]);
+    round_trip(Kind::Half, halves.map(f16::from_f64), halves);
+    round_trip(Kind::BFloat16, halves.map(bf16::from_f64), halves);
+    round_trip(Kind::Uint8, [1u8, 2, 255], [1.0, 2.0, 255.0]);
+    round_trip(Kind::Int8, [1i8, -2, 127], [1.0, -2.0, 127.0]);
+    round_trip(Kind::Int16, [1i16, -2, i16::MAX], [1.0, -2.0, 32767.0]);
+    round_trip(Kind::Int, [1i32, -2, i32::MIN], [1.0, -2.0, f64::from(i32::MIN)]);
+    round_trip(Kind::Int64, [1i64, -2, 1 << 40], [1.0, -2.0, 2f64.powi(40)]);
+    round_trip(Kind::Bool, [true, false, false], [1.0, 0.0, 0.0]);
 }
 
 proptest! {

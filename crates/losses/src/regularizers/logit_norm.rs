@@ -73,7 +73,8 @@ impl LogitNorm {
         Ok(normalized.f_masked_fill(&absent, f64::NEG_INFINITY)?)
     }
 
-    /// Another loss on the normalized logits.
+    /// Another loss on the normalized logits; `CrossEntropy::new()` is the fused, faster form of what this loss is by
+    /// itself, which can be differentiated twice.
     ///
     /// ```
     /// use softlabel_losses::{Focal, LogitNorm, LossTerm};
@@ -96,7 +97,7 @@ impl LossTerm for LogitNorm {
     }
 
     fn term(&self, batch: &Batch) -> Result<Term> {
-        self.around(CrossEntropy::new()).term(batch)
+        self.around(CrossEntropy::new().with_second_derivatives()).term(batch)
     }
 }
 

@@ -1,0 +1,197 @@
+//! Cross-entropy on CPU tensors through the row kernels: logits are read once, the gradient is written once.
+//!
+//! The gradient is computed together with the loss, as if the gradient of the loss were 1, and kept in the node;
+//! backward hands it out, and multiplies it first if what arrives is not 1.
+//! Nothing else is kept, so a second derivative is an error.
+
+use half::{bf16, f16};
+use softlabel_core::Reduction;
+use softlabel_kernels::rows::{
+    Outputs, Scale, spatial_cross_entropy, spatial_cross_entropy_gradient,
+    spatial_cross_entropy_in_place,
+};
+use softlabel_tensor::autograd::{Backward, Node};
+use softlabel_tensor::slices::{slice, slice_mut, uninit, uninit_slice_mut};
+use tch::{Kind, Tensor, no_grad_guard};
+
+use super::numbers::{Logit, Number, Numbers, refused};
+use super::prepare::Prepared;
+use super::{CrossEntropyOutput, LogitOptions};
+use crate::Result;
+
+/// Where the logits lie.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The logits as they came.
+    pub(super) input: Tensor,
+    /// Their values, contiguous: `[.., K]`, or as they came if their classes lie second.
+    pub(super) values: Tensor,
+    /// How many samples lie side by side; 1 if the classes do.
+    pub(super) spatial: usize,
+    /// The class axis of the values.
+    pub(super) class_axis: i64,
+    /// Whether the class axis of the input was moved to make it the last of the values.
+    pub(super) moved: bool,
+    /// Whether the gradient may be written over the logits.
+    pub(super) given_up: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) reduction: Reduction,
+    /// What the sum of the losses is divided by.
+    pub(super) divisor: f64,
+    pub(super) statistics: bool,
+}
+
+pub(super) fn cross_entropy(
+    place: Place,
+    prepared: &Prepared,
+    options: &LogitOptions,
+    wanted: Wanted,
+) -> Result<CrossEntropyOutput> {
+    match place.values.f_kind()? {
+        Kind::Double => run::<f64>(place, prepared, options, wanted),
+        Kind::BFloat16 => run::<bf16>(place, prepared, options, wanted),
+        Kind::Half => run::<f16>(place, prepared, options, wanted),
+        _ => run::<f32>(place, prepared, options, wanted),
+    }
+}
+
+fn run<T: Logit>(
+    place: Place,
+    prepared: &Prepared,
+    options: &LogitOptions,
+    Wanted { reduction, divisor, statistics }: Wanted,
+) -> Result<CrossEntropyOutput> {
+    let node = Node::new("CrossEntropy", &[&place.input])?;
+    let guard = no_grad_guard();
+    let numbers = Numbers::<T::Sum>::new(prepared)?;
+    let target = numbers.target(0..prepared.samples());
+    let kernel_options = options.for_kernels();
+    let threads = threads();
+    let mut losses = vec![T::Sum::default(); prepared.samples()];
+    let mut log_sum_exp = vec![T::Sum::default(); if statistics { losses.len() } else { 0 }];
+    let mut correct = vec![false; log_sum_exp.len()];
+    let outputs = Outputs {
+        losses: &mut losses,
+        log_sum_exp: statistics.then_some(&mut log_sum_exp),
+        correct: statistics.then_some(&mut correct),
+    };
+    let (classes, spatial) = (prepared.plan.classes, place.spatial);
+    // f16 has no room for a gradient divided by the size of a batch: it is divided when it is handed out.
+    let (now, late) = if T::KIND == Kind::Half { (1.0, divisor) } else { (divisor, 1.0) };
+    let scale = Scale::All(T::Sum::of(1.0 / now));
+    let Place { input, mut values, class_axis, moved, given_up, .. } = place;
+    let gradient = if !node.is_recording() {
+        let logits = slice::<T>(&values)?;
+        spatial_cross_entropy(logits, classes, spatial, &target, &kernel_options, outputs, threads)
+            .map_err(|error| refused(&error))?;
+        None
+    } else if given_up {
+        drop(values);
+        let mut input = input;
+        let buffer = slice_mut::<T>(&mut input)?;
+        spatial_cross_entropy_in_place(
+            buffer,
+            classes,
+            spatial,
+            &target,
+            &kernel_options,
+            scale,
+            outputs,
+            threads,
+        )
+        .map_err(|error| refused(&error))?;
+        values = input.f_detach()?;
+        Some(values)
+    } else {
+        let logits = slice::<T>(&values)?;
+        let mut gradient = uninit::<T>(&values.size())?;
+        let buffer = uninit_slice_mut::<T>(&mut gradient)?;
+        spatial_cross_entropy_gradient(
+            logits,
+            classes,
+            spatial,
+            &target,
+            &kernel_options,
+            scale,
+            buffer,
+            outputs,
+            threads,
+        )
+        .map_err(|error| refused(&error))?;
+        Some(gradient)
+    };
+    let shape = prepared.shape.as_slice();
+    let each = reduction == Reduction::None;
+    let loss = if each {
+        Tensor::f_from_slice(&losses)?.f_reshape(shape)?
+    } else {
+        scalar::<T::Sum>(sum(&losses) / divisor)?
+    };
+    let log_sum_exp =
+        if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };
+    let correct = if statistics && prepared.labels.is_some() {
+        Some(Tensor::f_from_slice(&correct)?.f_reshape(shape)?)
+    } else {
+        None
+    };
+    drop(guard);
+    let Some(gradient) = gradient else {
+        return Ok(CrossEntropyOutput { loss, log_sum_exp, correct });
+    };
+    let mut kept = Some(gradient);
+    let loss = node.attach_one(loss, &[], move |backward| {
+        let Some(gradient) = handed_out(&mut kept, backward, late, each.then_some(class_axis))?
+        else {
+            return Ok(vec![None]);
+        };
+        Ok(vec![Some(if moved { gradient.f_movedim_int(-1, 1)? } else { gradient })])
+    })?;
+    Ok(CrossEntropyOutput { loss, log_sum_exp, correct })
+}
+
+/// The gradient that was kept, times what arrived and over `late`; what arrived lacks the class axis, if one is given.
+fn handed_out(
+    kept: &mut Option<Tensor>,
+    backward: &Backward<'_>,
+    late: f64,
+    class_axis: Option<i64>,
+) -> softlabel_tensor::Result<Option<Tensor>> {
+    let Some(arrived) = backward.gradient(0) else { return Ok(None) };
+    let held = if backward.keeps_graph() { kept.as_ref().map(Tensor::copy) } else { kept.take() };
+    let Some(mut gradient) = held else { return Ok(None) };
+    if let Some(axis) = class_axis {
+        let factors = arrived.f_div_scalar(late)?.f_unsqueeze(axis)?;
+        let _ = gradient.f_mul_(&factors)?;
+        return Ok(Some(gradient));
+    }
+    let factor = f64::try_from(arrived)? / late;
+    if factor != 1.0 {
+        let _ = gradient.f_mul_scalar_(factor)?;
+    }
+    Ok(Some(gradient))
+}
+
+/// As many as libtorch would use.
+pub(super) fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+}
+
+/// A tensor without axes.
+pub(super) fn scalar<A: Number>(value: f64) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(&[A::of(value)])?.f_reshape([0_i64; 0].as_slice())?)
+}
+
+/// In f64, in eight sums, so that one addition does not wait for another.
+pub(super) fn sum<A: Number>(values: &[A]) -> f64 {
+    let mut sums = [0.0; 8];
+    for chunk in values.chunks(sums.len()) {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += value.into();
+        }
+    }
+    sums.iter().sum()
+}
