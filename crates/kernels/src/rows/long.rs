@@ -8,6 +8,8 @@
 //! multiplied by e^{M − lse} once and less t_k is the gradient.
 //! So a logit is read from memory once, written once, and costs one exponential.
 
+use std::ops::RangeInclusive;
+
 use super::careful::CarefulRow;
 use super::dispatch::Kernel;
 use super::element::Element;
@@ -45,7 +47,7 @@ impl<T: Element> Kernel<T> for Long<'_, '_, T> {
 }
 
 /// The part of a row that was looked at: the largest z, the largest scaled logit, Σ e^{z − base},
-/// Σ t·z and Σ t.
+/// Σ t·(z − pivot) and Σ t.
 struct Sums<A> {
     base: A,
     top: A,
@@ -122,17 +124,19 @@ unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bo
                 }
             }
         };
+        let label_logits = target.points.map(|point| input.add(point.class).read());
+        let pivot = if CAPPED { T::Sum::ZERO } else { pivot(label_logits[0], problem.scale) };
         let sums = look::<T, V, CAPPED, GRADIENT, FLAT>(
             problem,
             input,
-            target.uniform,
+            (target.uniform, pivot),
             spread,
             kept,
             bases,
         );
         let base = (sums.base.to_f64(), sums.total.ln());
-        let label_logits = target.points.map(|point| input.add(point.class).read());
-        let mut outcome = problem.outcome(&target, base, sums.product, sums.mass, label_logits);
+        let product = (pivot.to_f64(), sums.product);
+        let mut outcome = problem.outcome(&target, base, product, sums.mass, label_logits);
         let is_finite = outcome.log_sum_exp.is_finite();
         if !(is_finite && outcome.loss.is_finite()) {
             // One row in a million at most, so what the compiler makes of it does not matter.
@@ -239,6 +243,16 @@ fn base_above<A: Real>(highest: A, scale: A) -> A {
     }
 }
 
+/// A number that the scores of a row are likely to be near, from one of its logits: a sum of what
+/// they have beyond it keeps the digits that a sum of large numbers would lose.
+#[inline(always)]
+fn pivot<T: Element>(logit: T, scale: T::Sum) -> T::Sum {
+    /// Below it there are no digits to lose; beyond it is a mask, or infinite.
+    const SIZES: RangeInclusive<f64> = 64.0..=1e6;
+    let score = T::Sum::widen(logit) * scale;
+    if SIZES.contains(&score.to_f64().abs()) { score } else { T::Sum::ZERO }
+}
+
 /// The first two sweeps over all blocks of a row.
 ///
 /// # Safety
@@ -249,7 +263,7 @@ fn base_above<A: Real>(highest: A, scale: A) -> A {
 unsafe fn look<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
     problem: &Problem<T>,
     input: *const T,
-    uniform: T::Sum,
+    (uniform, pivot): (T::Sum, T::Sum),
     spread: *const T::Sum,
     kept: *mut T::Sum,
     bases: *mut T::Sum,
@@ -263,7 +277,7 @@ where
     let lowest = A::<T>::NEG_INFINITY;
     let scale = V::splat(problem.scale);
     let (cap, over_cap) = caps::<T, V>(problem);
-    let uniform_mass = V::splat(uniform);
+    let (uniform_mass, away) = (V::splat(uniform), V::splat(-pivot));
     let has_product = !FLAT || uniform != A::<T>::ZERO;
     let mut sums = Sums { base: lowest, top: lowest, total: 0.0, product: 0.0, mass: 0.0 };
     let mut highest = lowest;
@@ -299,11 +313,12 @@ where
                             z.store(kept.add(at));
                         }
                         largest[slot] = largest[slot].max(z);
+                        let beyond = z.add(away);
                         if FLAT {
-                            product[slot] = uniform_mass.mul_add(z, product[slot]);
+                            product[slot] = uniform_mass.mul_add(beyond, product[slot]);
                         } else {
                             let t = V::load(spread.add(start + at));
-                            product[slot] = t.mul_add_if_nonzero(z, product[slot]);
+                            product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
                             mass[slot] = mass[slot].add(t);
                         }
                     }
@@ -315,12 +330,12 @@ where
                             z.write_part(kept.add(at), count);
                         }
                         largest[slot] = largest[slot].max(z.keep(count, lowest));
-                        let z = z.keep(count, A::<T>::ZERO);
+                        let beyond = z.add(away).keep(count, A::<T>::ZERO);
                         if FLAT {
-                            product[slot] = uniform_mass.mul_add(z, product[slot]);
+                            product[slot] = uniform_mass.mul_add(beyond, product[slot]);
                         } else {
                             let t = read_part::<V, A<T>>(spread.add(start + at), count);
-                            product[slot] = t.mul_add_if_nonzero(z, product[slot]);
+                            product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
                             mass[slot] = mass[slot].add(t);
                         }
                     }

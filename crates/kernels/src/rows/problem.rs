@@ -148,20 +148,20 @@ impl<'a, T: Element> Problem<'a, T> {
         }
     }
 
-    /// What follows from Σ e^{z − base} and base, Σ t_k·z_k and Σ t_k without the labels', and the
-    /// logits of the labels.
+    /// What follows from base and ln Σ e^{z − base}, from a pivot and Σ t_k·(z_k − pivot), from
+    /// Σ t_k, both without the labels', and from the logits of the labels.
     #[inline(always)]
     pub(crate) fn outcome(
         &self,
         row: &RowTarget<T::Sum>,
         (base, log_total): (f64, f64),
-        product: f64,
+        (pivot, product): (f64, f64),
         mass: f64,
         label_logits: [impl Convert; 2],
     ) -> Outcome {
         // The base first: it may be so large that the logarithm would be lost in it.
         let log_sum_exp = base + log_total;
-        let mut loss = (mass * base - product) + mass * log_total;
+        let mut loss = (mass * (base - pivot) - product) + mass * log_total;
         for (point, logit) in row.points.iter().zip(label_logits) {
             let mass = point.mass.to_f64();
             if mass != 0.0 {

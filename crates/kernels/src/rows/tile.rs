@@ -152,7 +152,7 @@ impl<T: Element> Tile<'_, '_, T> {
             let mut start = 0;
             while start < classes {
                 let end = classes.min(start + RUN);
-                let (mut product, mut mass) = (V::splat(zero), V::splat(zero));
+                let mut mass = V::splat(zero);
                 for class in start..end {
                     let at = class * V::LANES;
                     let logit = V::load(self.logits.add(at));
@@ -167,15 +167,10 @@ impl<T: Element> Tile<'_, '_, T> {
                     }
                     z.store(self.logits.add(at));
                     largest = largest.max(z);
-                    if FLAT {
-                        product = uniform.mul_add_if_nonzero(z, product);
-                    } else {
-                        let t = V::load(self.spread.add(at));
-                        product = t.mul_add_if_nonzero(z, product);
-                        mass = mass.add(t);
+                    if !FLAT {
+                        mass = mass.add(V::load(self.spread.add(at)));
                     }
                 }
-                add_lanes(&mut products, product);
                 if !FLAT {
                     add_lanes(&mut masses, mass);
                 }
@@ -197,16 +192,20 @@ impl<T: Element> Tile<'_, '_, T> {
             let mut start = 0;
             while start < classes {
                 let end = classes.min(start + RUN);
-                let mut total = V::splat(zero);
+                let (mut total, mut product) = (V::splat(zero), V::splat(zero));
                 for class in start..end {
-                    let at = self.logits.add(class * V::LANES);
-                    let e = V::load(at).add(down).exp();
+                    let at = class * V::LANES;
+                    let below = V::load(self.logits.add(at)).add(down);
+                    let t = if FLAT { uniform } else { V::load(self.spread.add(at)) };
+                    product = t.mul_add_if_nonzero(below, product);
+                    let e = below.exp();
                     total = total.add(e);
                     if GRADIENT {
-                        e.store(at);
+                        e.store(self.logits.add(at));
                     }
                 }
                 add_lanes(&mut totals, total);
+                add_lanes(&mut products, product);
                 start = end;
             }
 
@@ -224,7 +223,7 @@ impl<T: Element> Tile<'_, '_, T> {
                 let outcome = problem.outcome(
                     &targets[lane],
                     (base[lane].to_f64(), log_totals[lane]),
-                    products[lane],
+                    (base[lane].to_f64(), products[lane]),
                     masses[lane],
                     [label_logits[0][lane], label_logits[1][lane]],
                 );

@@ -80,8 +80,7 @@ fn run<T: Logit>(
         correct: statistics.then_some(&mut correct),
     };
     let (classes, spatial) = (prepared.plan.classes, place.spatial);
-    // f16 has no room for a gradient divided by the size of a batch: it is divided when it is handed out.
-    let (now, late) = if T::KIND == Kind::Half { (1.0, divisor) } else { (divisor, 1.0) };
+    let (now, late) = split(divisor, T::KIND);
     let scale = Scale::All(T::Sum::of(1.0 / now));
     let Place { input, mut values, class_axis, moved, given_up, .. } = place;
     let gradient = if !node.is_recording() {
@@ -173,6 +172,18 @@ fn handed_out(
         let _ = gradient.f_mul_scalar_(factor)?;
     }
     Ok(Some(gradient))
+}
+
+/// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.
+///
+/// f16 has no room for a gradient divided by the size of a batch, so long as no gradient scaling has come back to it:
+/// a power of two, by which dividing is exact, is left for later.
+pub(super) fn split(divisor: f64, kind: Kind) -> (f64, f64) {
+    if kind != Kind::Half || divisor <= 0.0 {
+        return (divisor, 1.0);
+    }
+    let late = divisor.log2().floor().exp2();
+    (divisor / late, late)
 }
 
 /// As many as libtorch would use.

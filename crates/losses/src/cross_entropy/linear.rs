@@ -24,7 +24,7 @@ use softlabel_tensor::slices::{allocate, slice, slice_mut};
 use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
-use super::fused::threads;
+use super::fused::{split, threads};
 use super::numbers::{Logit, Number, Numbers, refused};
 use super::operators::{self, Rows};
 use super::prepare::Prepared;
@@ -140,9 +140,7 @@ impl LinearCrossEntropy {
         };
         let needs = [0, 1, 2].map(|input| node.needs_gradient(input));
         let each = loss.reduction == Reduction::None;
-        // f16 has no room for a gradient divided by the size of a batch: it is divided when it is handed out.
-        let is_half = hidden.f_kind()? == Kind::Half;
-        let (now, late) = if is_half { (1.0, divisor) } else { (divisor, 1.0) };
+        let (now, late) = split(divisor, hidden.f_kind()?);
         let gradients = (node.is_recording() && !each).then_some(RowScale::All(1.0 / now));
         let Pass { rows, gradients } =
             layer.pass(&prepared, gradients.as_ref(), needs, statistics)?;

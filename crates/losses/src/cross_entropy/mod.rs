@@ -279,8 +279,8 @@ impl CrossEntropy {
     /// of the logits.
     ///
     /// The logits have to be given up: contiguous, on the CPU, the only handle to their memory, and the result of an
-    /// operation that does not need them any more for its own gradient, as a linear layer does not; one that does
-    /// finds them changed, and backward says so. If no gradient is asked for, they are only read.
+    /// operation that does not hold them for its own gradient, as a linear layer does not and `exp` does.
+    /// If no gradient is asked for, they are only read.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and if the logits are not given up; they are unchanged then.

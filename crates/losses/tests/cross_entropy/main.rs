@@ -1,6 +1,12 @@
 //! Cross-entropy against libtorch's own operator, against f64 formulas, and by property.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)] // Helpers of tests, outside `#[test]` functions.
 
+mod exactness;
+mod linear;
+mod support;
+mod targets;
+mod ways;
+
 use proptest::prelude::*;
 use softlabel_core::Error as CoreError;
 use softlabel_losses::{
@@ -10,31 +16,9 @@ use softlabel_targets::Smoothing;
 use softlabel_tensor::Error as TensorError;
 use tch::{Device, Kind, Tensor};
 
+use support::{backward, cycling, largest_difference, wave};
+
 const NO_WEIGHTS: Option<Tensor> = None;
-
-/// Values that are neither ordered nor repeated, without libtorch's global seed.
-fn wave(shape: &[i64], kind: Kind, phase: f64) -> Tensor {
-    let count: i64 = shape.iter().product();
-    let steps = Tensor::arange(count, (Kind::Double, Device::Cpu)) * 0.73 + phase;
-    (steps.sin() * 3.0).view(shape).to_kind(kind)
-}
-
-fn cycling(shape: &[i64], classes: i64) -> Tensor {
-    let count: i64 = shape.iter().product();
-    (Tensor::arange(count, (Kind::Int64, Device::Cpu)) * 7).remainder(classes).view(shape)
-}
-
-/// Loss and gradient in the logits.
-fn backward(logits: &Tensor, loss: impl Fn(&Tensor) -> Tensor) -> (f64, Tensor) {
-    let logits = logits.copy().set_requires_grad(true);
-    let loss = loss(&logits);
-    loss.backward();
-    (f64::try_from(&loss).unwrap(), logits.grad())
-}
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
-    f64::try_from((a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max()).unwrap()
-}
 
 /// Ours against libtorch's cross_entropy in f64, loss and gradient.
 fn check_against_libtorch(

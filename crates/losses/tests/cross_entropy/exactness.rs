@@ -1,0 +1,210 @@
+//! Against f64 truth: no further from it than libtorch is, at every size and in every dtype.
+
+use softlabel_losses::{CrossEntropy, Reduction, Target, cross_entropy};
+use softlabel_targets::Smoothing;
+use tch::{Device, Kind, Tensor};
+
+use crate::support::{backward, cycling, largest_difference, rows_of, wave};
+
+fn libtorch(logits: &Tensor, labels: &Tensor, epsilon: f64) -> Tensor {
+    logits.cross_entropy_loss(labels, None::<Tensor>, tch::Reduction::Mean, -100, epsilon)
+}
+
+/// Half a unit in the last place of 1.
+fn unit(kind: Kind) -> f64 {
+    match kind {
+        Kind::Float => 2f64.powi(-24),
+        Kind::BFloat16 => 2f64.powi(-9),
+        _ => 2f64.powi(-12),
+    }
+}
+
+/// That ours is as near to the truth as libtorch, and a rounding.
+fn check(logits: &Tensor, labels: &Tensor, epsilon: f64) {
+    let smoothing = Smoothing::mixture(epsilon).unwrap();
+    let kind = logits.kind();
+    let exact = logits.to_kind(Kind::Double);
+    let (loss, gradient) = backward(&exact, |at| libtorch(at, labels, epsilon));
+    let ours = backward(logits, |at| cross_entropy(at, labels, &smoothing).unwrap());
+    let theirs = backward(logits, |at| libtorch(at, labels, epsilon));
+    let name = format!("{:?} {kind:?}, epsilon {epsilon}", logits.size());
+
+    let [our_error, their_error] = [ours.0, theirs.0].map(|found| (found - loss).abs());
+    // The loss is in f32 whatever the logits are, and so are the masses of the target.
+    let rounding = 2.0 * unit(Kind::Float) * loss.abs().max(1.0);
+    assert!(our_error <= their_error + rounding, "{name}: {our_error:e}, {their_error:e}");
+
+    let [our_error, their_error] =
+        [ours.1, theirs.1].map(|found| largest_difference(&found, &gradient));
+    // A probability of nearly 1, less the label's mass, is known to an f32 rounding of 1.
+    let largest = f64::try_from(gradient.abs().max()).unwrap();
+    let rounding = unit(kind) * largest + 2.0 * unit(Kind::Float) / labels.numel() as f64;
+    assert!(
+        our_error <= their_error + rounding,
+        "{name}: gradient off by {our_error}, {their_error}"
+    );
+}
+
+#[test]
+fn every_size_in_every_dtype() {
+    let sizes = [1i64, 2, 3, 31, 41, 668, 1128, 32000, 50257, 128_256, 262_144];
+    for classes in sizes {
+        for rows in if classes > 2000 { vec![1, 3] } else { vec![1, 5, 64] } {
+            let labels = cycling(&[rows], classes);
+            for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+                for epsilon in [0.0, 0.1, 1.0] {
+                    check(&wave(&[rows, classes], kind, 0.3), &labels, epsilon);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn confident_rows() {
+    // The label far above the rest, at the rest's height, and far below: gaps beyond what exp of f32 can hold.
+    for gap in [10.0, 20.0, 88.5, 105.0, 1000.0] {
+        for classes in [3i64, 100, 5000] {
+            let logits = wave(&[6, classes], Kind::Float, 0.1);
+            let labels = cycling(&[6], classes);
+            let bump = labels.one_hot(classes).to_kind(Kind::Float);
+            for sign in [1.0, -1.0] {
+                for epsilon in [0.0, 0.1] {
+                    check(&(&logits + &bump * (gap * sign)), &labels, epsilon);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn large_logits_do_not_cancel() {
+    // All logits around 30000: a sum of them loses the digits that the differences have.
+    for classes in [10i64, 5000] {
+        let logits = wave(&[4, classes], Kind::Float, 0.1) + 30000.0;
+        check(&logits, &cycling(&[4], classes), 0.1);
+    }
+}
+
+#[test]
+fn the_gradient_of_large_rows_is_fifty_times_nearer_than_libtorchs() {
+    for classes in [32_000i64, 128_256] {
+        let logits = Tensor::randn([4, classes], (Kind::Float, Device::Cpu));
+        let labels = cycling(&[4], classes);
+        let smoothing = Smoothing::mixture(0.1).unwrap();
+        let (_, truth) = backward(&logits.to_kind(Kind::Double), |at| libtorch(at, &labels, 0.1));
+        let (_, ours) = backward(&logits, |at| cross_entropy(at, &labels, &smoothing).unwrap());
+        let largest = f64::try_from(truth.abs().max()).unwrap();
+        // What the peers' table measures against libtorch, here against the resolution of f32.
+        assert!(largest_difference(&ours, &truth) < 2.0 * unit(Kind::Float) * largest);
+    }
+}
+
+#[test]
+fn classes_that_cannot_be() {
+    // The first 4096 logits −∞, which is a block of the kernels and more; then all but one; then the label's.
+    for classes in [8i64, 5000] {
+        let gone = classes * 4 / 5;
+        let logits = wave(&[3, classes], Kind::Float, 0.2);
+        let _ = logits.narrow(1, 0, gone).fill_(f64::NEG_INFINITY);
+        let labels = Tensor::full([3], classes - 1, (Kind::Int64, Device::Cpu));
+        check(&logits, &labels, 0.0);
+
+        let _ = logits.narrow(1, 0, classes - 1).fill_(f64::NEG_INFINITY);
+        let (loss, gradient) =
+            backward(&logits, |at| cross_entropy(at, &labels, &Smoothing::NONE).unwrap());
+        assert_eq!(loss, 0.0);
+        assert_eq!(largest_difference(&gradient, &gradient.zeros_like()), 0.0);
+
+        let label = Tensor::zeros([3], (Kind::Int64, Device::Cpu));
+        let (loss, gradient) =
+            backward(&logits, |at| cross_entropy(at, &label, &Smoothing::NONE).unwrap());
+        assert_eq!(loss, f64::INFINITY);
+        // p − t, with p_label = 0.
+        let row = rows_of(&gradient.get(0));
+        assert!((row[0] + 1.0 / 3.0).abs() < 1e-7);
+        assert!((row[row.len() - 1] - 1.0 / 3.0).abs() < 1e-7);
+    }
+}
+
+#[test]
+fn a_row_of_nothing_costs_infinitely_much_and_no_more() {
+    for second_derivatives in [false, true] {
+        let logits = wave(&[3, 6], Kind::Float, 0.2);
+        let _ = logits.get(1).fill_(f64::NEG_INFINITY);
+        let loss = CrossEntropy::new().with_reduction(Reduction::None);
+        let loss = if second_derivatives { loss.with_second_derivatives() } else { loss };
+        let losses = loss.forward(&logits, Target::Hard(&cycling(&[3], 6))).unwrap();
+        let losses = rows_of(&losses);
+        assert_eq!(losses[1], f64::INFINITY);
+        assert!(losses[0].is_finite() && losses[2].is_finite());
+    }
+}
+
+#[test]
+fn masks_with_the_least_finite_number() {
+    for (kind, least) in
+        [(Kind::Float, f64::from(f32::MIN)), (Kind::BFloat16, -3.389e38), (Kind::Half, -65504.0)]
+    {
+        let logits = wave(&[4, 12], kind, 0.2);
+        let _ = logits.narrow(1, 0, 5).fill_(least);
+        let labels = Tensor::from_slice(&[5i64, 6, 7, 11]);
+        check(&logits, &labels, 0.0);
+    }
+}
+
+#[test]
+fn transposed_and_strided_logits() {
+    let labels = cycling(&[7], 9);
+    let smoothing = Smoothing::mixture(0.1).unwrap();
+    let plain = wave(&[7, 9], Kind::Float, 0.2);
+    let (loss, truth) = backward(&plain, |at| cross_entropy(at, &labels, &smoothing).unwrap());
+    // A gradient of a view reaches what it is a view of.
+    let transposed = plain.tr().contiguous();
+    let (found, gradient) =
+        backward(&transposed, |at| cross_entropy(&at.tr(), &labels, &smoothing).unwrap());
+    assert_eq!(found, loss);
+    assert_eq!(rows_of(&gradient.tr().contiguous()), rows_of(&truth));
+    let wide = Tensor::cat(&[&plain, &plain], 1);
+    let (found, gradient) =
+        backward(&wide, |at| cross_entropy(&at.narrow(1, 9, 9), &labels, &smoothing).unwrap());
+    assert_eq!(found, loss);
+    assert_eq!(rows_of(&gradient.narrow(1, 9, 9).contiguous()), rows_of(&truth));
+    assert_eq!(largest_difference(&gradient.narrow(1, 0, 9), &truth.zeros_like()), 0.0);
+    // One element off any alignment.
+    let flat = Tensor::cat(&[&plain.view(-1).narrow(0, 0, 1), &plain.view(-1)], 0);
+    let (found, _) = backward(&flat, |at| {
+        cross_entropy(&at.narrow(0, 1, 63).view((7, 9)), &labels, &smoothing).unwrap()
+    });
+    assert_eq!(found, loss);
+}
+
+#[test]
+fn an_empty_batch_has_no_mean() {
+    let logits = wave(&[0, 9], Kind::Float, 0.2);
+    let labels = cycling(&[0], 9);
+    assert!(cross_entropy(&logits, &labels, &Smoothing::NONE).is_err());
+    let none = CrossEntropy::new().with_reduction(Reduction::None);
+    assert_eq!(none.forward(&logits, Target::Hard(&labels)).unwrap().size(), [0]);
+}
+
+#[test]
+fn steps_that_are_accumulated_are_one_step() {
+    use softlabel_losses::Normalizer;
+    let logits = wave(&[12, 5], Kind::Double, 0.2);
+    let labels = cycling(&[12], 5).masked_fill(&cycling(&[12], 12).eq(3), -1);
+    let loss = |normalizer| {
+        CrossEntropy::new().with_ignore_index(-1).with_reduction(Reduction::Mean(normalizer))
+    };
+    let (_, whole) =
+        backward(&logits, |at| loss(Normalizer::Count).forward(at, Target::Hard(&labels)).unwrap());
+    let (_, parts) = backward(&logits, |at| {
+        let part = |start| {
+            let labels = labels.narrow(0, start, 4);
+            let part = at.narrow(0, start, 4);
+            loss(Normalizer::Items(11.0)).forward(&part, Target::Hard(&labels)).unwrap()
+        };
+        part(0) + part(4) + part(8)
+    });
+    assert!(largest_difference(&whole, &parts) < 1e-16);
+}

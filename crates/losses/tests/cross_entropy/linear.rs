@@ -1,0 +1,204 @@
+//! From hidden states: against the same loss on logits that are there.
+
+use softlabel_losses::{CrossEntropy, LinearCrossEntropy, Normalizer, Reduction, Target};
+use softlabel_targets::Smoothing;
+use tch::{Kind, Tensor};
+
+use crate::support::{cycling, largest_difference, rows_of, wave};
+
+struct Layer {
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Layer {
+    fn new(kind: Kind) -> Self {
+        let leaf = |shape: &[i64], phase| wave(shape, kind, phase).set_requires_grad(true);
+        Self { hidden: leaf(&[3, 7, 6], 0.2), weight: leaf(&[11, 6], 1.0), bias: leaf(&[11], 2.0) }
+    }
+
+    fn inputs(&self) -> [&Tensor; 3] {
+        [&self.hidden, &self.weight, &self.bias]
+    }
+
+    fn logits(&self) -> Tensor {
+        self.hidden.matmul(&self.weight.tr()) + &self.bias
+    }
+}
+
+fn losses() -> Vec<CrossEntropy> {
+    let smoothed = || {
+        CrossEntropy::new().with_smoothing(Smoothing::off_target(0.2).unwrap()).with_ignore_index(4)
+    };
+    let weights = wave(&[11], Kind::Double, 0.1).abs();
+    vec![
+        smoothed(),
+        smoothed().with_reduction(Reduction::Sum).with_class_weights(weights),
+        smoothed().with_reduction(Reduction::Mean(Normalizer::Items(100.0))),
+        smoothed()
+            .with_softcap(3.0)
+            .unwrap()
+            .with_z_loss(0.1)
+            .unwrap()
+            .with_logit_scale(0.5)
+            .unwrap(),
+        smoothed().with_reduction(Reduction::None),
+    ]
+}
+
+#[test]
+fn loss_and_gradients_are_those_of_the_logits() {
+    let layer = Layer::new(Kind::Double);
+    let labels = cycling(&[3, 7], 11);
+    let second = (&labels + 3).remainder(11);
+    let shares: Vec<f64> = (0..21).map(|n| f64::from(n) / 20.0).collect();
+    let soft = wave(&[3, 7, 11], Kind::Double, 0.7).softmax(-1, Kind::Double);
+    let counted = labels.ne(2);
+    let targets = [
+        Target::Hard(&labels),
+        Target::Soft(&soft),
+        Target::Masked { rows: &soft, counted: &counted },
+        Target::Mixed { first: &labels, second: &second, share_of_second: &shares },
+        Target::Smoothed { labels: &labels, epsilons: &shares },
+    ];
+    let factors = wave(&[3, 7], Kind::Double, 0.4);
+    for rows in [1, 4, 21, 1000] {
+        for target in targets {
+            for loss in losses() {
+                let weigh = |value: Tensor| {
+                    let value = if value.dim() == 0 { value } else { value * &factors };
+                    value.sum(Kind::Double) * 2.0
+                };
+                let expected = loss.forward(&layer.logits(), target).unwrap();
+                let truth = Tensor::run_backward(
+                    &[weigh(expected.shallow_clone())],
+                    &layer.inputs(),
+                    false,
+                    false,
+                );
+                let linear = LinearCrossEntropy::new(loss).with_rows_at_a_time(rows);
+                let [hidden, weight, bias] = layer.inputs();
+                let found = linear.forward(hidden, weight, Some(bias), target).unwrap();
+                assert_eq!(found.size(), expected.size());
+                let off = largest_difference(&found, &expected);
+                let size = f64::try_from(expected.abs().max()).unwrap();
+                assert!(
+                    off < 1e-14 * size.max(1.0),
+                    "{rows} {target:?} {:?}: {off}",
+                    linear.loss()
+                );
+                let value = weigh(found);
+                for keep in [true, false] {
+                    let gradients = Tensor::run_backward(&[&value], &layer.inputs(), keep, false);
+                    for (found, truth) in gradients.iter().zip(&truth) {
+                        assert_eq!(found.size(), truth.size());
+                        assert!(largest_difference(found, truth) < 1e-12, "{rows} {target:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_is_needed_gets_a_gradient() {
+    let layer = Layer::new(Kind::Double);
+    let labels = cycling(&[3, 7], 11);
+    let linear = LinearCrossEntropy::new(CrossEntropy::new());
+    let hidden = layer.hidden.detach();
+    let loss = linear.forward(&hidden, &layer.weight, None, Target::Hard(&labels)).unwrap();
+    loss.backward();
+    assert!(layer.weight.grad().defined() && !hidden.requires_grad());
+    let frozen = layer.weight.detach();
+    let loss = linear.forward(&hidden, &frozen, None, Target::Hard(&labels)).unwrap();
+    assert!(!loss.requires_grad());
+}
+
+#[test]
+fn statistics_are_those_of_the_logits() {
+    let layer = Layer::new(Kind::Float);
+    let labels = cycling(&[3, 7], 11);
+    let linear = LinearCrossEntropy::new(CrossEntropy::new()).with_rows_at_a_time(4);
+    let [hidden, weight, bias] = layer.inputs();
+    let found =
+        linear.forward_with_statistics(hidden, weight, Some(bias), Target::Hard(&labels)).unwrap();
+    let expected = CrossEntropy::new()
+        .forward_with_statistics(&layer.logits(), Target::Hard(&labels))
+        .unwrap();
+    let [a, b] = [&found, &expected].map(|output| output.log_sum_exp.as_ref().unwrap());
+    assert!(largest_difference(a, b) < 1e-5);
+    let [a, b] = [&found, &expected].map(|output| rows_of(output.correct.as_ref().unwrap()));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn half_precision_adds_up_in_single() {
+    for kind in [Kind::BFloat16, Kind::Half] {
+        let layer = Layer::new(kind);
+        let labels = cycling(&[3, 7], 11);
+        let linear = LinearCrossEntropy::new(CrossEntropy::new()).with_rows_at_a_time(2);
+        let [hidden, weight, bias] = layer.inputs();
+        let loss = linear.forward(hidden, weight, Some(bias), Target::Hard(&labels)).unwrap();
+        assert_eq!(loss.kind(), Kind::Float);
+        loss.backward();
+        let exact = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double).set_requires_grad(true);
+        let truth = Layer { hidden: exact(hidden), weight: exact(weight), bias: exact(bias) };
+        let expected = CrossEntropy::new().forward(&truth.logits(), Target::Hard(&labels)).unwrap();
+        expected.backward();
+        // Logits of size 10 are rounded to 3 or 4 digits.
+        let (unit, scale) =
+            if kind == Kind::Half { (2f64.powi(-11), 1.0) } else { (2f64.powi(-8), 1.0) };
+        assert!(largest_difference(&loss, &expected) < 30.0 * unit * scale);
+        for (found, truth) in layer.inputs().into_iter().zip(truth.inputs()) {
+            assert_eq!(found.grad().kind(), kind);
+            assert!(largest_difference(&found.grad(), &truth.grad()) < 30.0 * unit, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_to_do_is_no_error_but_a_mean_of_nothing_is() {
+    let hidden = wave(&[0, 6], Kind::Float, 0.0);
+    let weight = wave(&[11, 6], Kind::Float, 0.0).set_requires_grad(true);
+    let labels = cycling(&[0], 11);
+    let sum = CrossEntropy::new().with_reduction(Reduction::Sum);
+    let loss = LinearCrossEntropy::new(sum)
+        .forward(&hidden, &weight, None, Target::Hard(&labels))
+        .unwrap();
+    loss.backward();
+    assert_eq!(f64::try_from(&loss).unwrap(), 0.0);
+    assert_eq!(rows_of(&weight.grad()), [0.0; 66]);
+    let mean = LinearCrossEntropy::new(CrossEntropy::new());
+    let error = mean.forward(&hidden, &weight, None, Target::Hard(&labels)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the batch that a mean is taken over is empty: expected at least one"
+    );
+}
+
+#[test]
+fn layers_that_do_not_fit_are_named() {
+    let (hidden, weight) = (wave(&[4, 6], Kind::Float, 0.0), wave(&[11, 6], Kind::Float, 0.0));
+    let labels = cycling(&[4], 11);
+    let linear = LinearCrossEntropy::new(CrossEntropy::new());
+    let fail = |hidden: &Tensor, weight: &Tensor, bias: Option<&Tensor>| {
+        linear.forward(hidden, weight, bias, Target::Hard(&labels)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        fail(&hidden, &weight.tr(), None),
+        "weight of the classifier: expected shape [K, 6] with K > 0, found [6, 11]"
+    );
+    assert_eq!(
+        fail(&hidden, &weight.to_kind(Kind::Double), None),
+        "weight of the classifier: expected the dtype of the hidden states, found Double"
+    );
+    assert_eq!(
+        fail(&hidden, &weight, Some(&wave(&[6], Kind::Float, 0.0))),
+        "bias of the classifier: expected shape [11], found [6]"
+    );
+    assert_eq!(
+        fail(&hidden.get(0).view((1, 6)), &weight, None),
+        "labels: expected shape [1] for logits [1, 11], found [4]"
+    );
+}

@@ -1,0 +1,195 @@
+//! What the loss can be asked for: options, statistics, the gradient in place, second derivatives.
+
+use softlabel_losses::{ClassAxis, CrossEntropy, Reduction, Target};
+use softlabel_targets::Smoothing;
+use tch::{Kind, Tensor};
+
+use crate::support::{WAYS, backward, cycling, largest_difference, rows_of, wave};
+
+fn number(tensor: &Tensor) -> f64 {
+    f64::try_from(tensor).unwrap()
+}
+
+#[test]
+fn options_are_their_formula() {
+    let logits = wave(&[19, 7], Kind::Double, 0.3);
+    let labels = cycling(&[19], 7);
+    let (scale, cap, zeta) = (0.7, 2.5, 0.01);
+    let formula = |x: &Tensor| {
+        let z = (x * (scale / cap)).tanh() * cap;
+        let lse = z.logsumexp(-1, false);
+        let plain = z.cross_entropy_loss(&labels, None::<Tensor>, tch::Reduction::Mean, -100, 0.1);
+        plain + lse.square().mean(Kind::Double) * zeta
+    };
+    let (expected, truth) = backward(&logits, formula);
+    for way in WAYS {
+        let loss = way
+            .of(CrossEntropy::new())
+            .with_smoothing(Smoothing::mixture(0.1).unwrap())
+            .with_logit_scale(scale)
+            .and_then(|loss| loss.with_softcap(cap))
+            .and_then(|loss| loss.with_z_loss(zeta))
+            .unwrap();
+        let (found, gradient) =
+            backward(&logits, |at| loss.forward(at, Target::Hard(&labels)).unwrap());
+        assert!((found - expected).abs() < 1e-14, "{way:?}: {found} {expected}");
+        assert!(largest_difference(&gradient, &truth) < 1e-15, "{way:?}");
+    }
+}
+
+#[test]
+fn options_out_of_range_are_named() {
+    let message = |loss: softlabel_losses::Result<CrossEntropy>| loss.unwrap_err().to_string();
+    let new = CrossEntropy::new;
+    assert_eq!(
+        message(new().with_logit_scale(0.0)),
+        "the scale of the logits must be positive and finite, found 0"
+    );
+    assert_eq!(
+        message(new().with_softcap(-1.0)),
+        "the cap of the logits must be positive and finite, found -1"
+    );
+    assert_eq!(
+        message(new().with_z_loss(f64::NAN)),
+        "the coefficient of the z-loss must be finite and not negative, found NaN"
+    );
+}
+
+#[test]
+fn statistics_are_lse_and_correctness() {
+    let logits = wave(&[4, 3, 50], Kind::Float, 0.9);
+    let labels = logits.argmax(-1, false);
+    // The first row is wrong, the last does not count.
+    let _ = labels.get(0).get(0).fill_((labels.int64_value(&[0, 0]) + 1) % 50);
+    let _ = labels.get(3).get(2).fill_(-1);
+    let lse = logits.logsumexp(-1, false);
+    for way in WAYS {
+        let loss = way.of(CrossEntropy::new()).with_ignore_index(-1);
+        let output = loss.forward_with_statistics(&logits, Target::Hard(&labels)).unwrap();
+        let alone = loss.forward(&logits, Target::Hard(&labels)).unwrap();
+        assert_eq!(number(&output.loss), number(&alone));
+        let correct = output.correct.unwrap();
+        assert_eq!((correct.kind(), correct.size()), (Kind::Bool, vec![4, 3]));
+        let mut expected = vec![1.0; 12];
+        (expected[0], expected[11]) = (0.0, 0.0);
+        assert_eq!(rows_of(&correct), expected, "{way:?}");
+        let found = output.log_sum_exp.unwrap();
+        assert_eq!(found.double_value(&[3, 2]), 0.0);
+        let off = (&found - &lse).abs() * labels.ge(0).to_kind(Kind::Float);
+        assert!(number(&off.max()) < 1e-6, "{way:?}");
+        // Soft rows have no label.
+        let soft = logits.softmax(-1, Kind::Float);
+        let output = loss.forward_with_statistics(&logits, Target::Soft(&soft)).unwrap();
+        assert!(output.correct.is_none() && output.log_sum_exp.is_some());
+    }
+}
+
+#[test]
+fn in_place_is_the_same_to_the_bit() {
+    for (shape, axis) in [
+        (&[33i64, 10][..], ClassAxis::Last),
+        (&[5, 2000], ClassAxis::Last),
+        (&[2, 4, 9], ClassAxis::Second),
+    ] {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double] {
+            let classes = if axis == ClassAxis::Second { shape[1] } else { shape[shape.len() - 1] };
+            let mut leading = shape.to_vec();
+            leading.remove(if axis == ClassAxis::Second { 1 } else { shape.len() - 1 });
+            let labels = cycling(&leading, classes);
+            let loss = CrossEntropy::new()
+                .with_class_axis(axis)
+                .with_smoothing(Smoothing::mixture(0.1).unwrap());
+            let x = || wave(shape, kind, 0.5).set_requires_grad(true);
+            let (a, b) = (x(), x());
+            let plain = loss.forward(&(&a + 1.0), Target::Hard(&labels)).unwrap();
+            let in_place = loss.forward_in_place(&b + 1.0, Target::Hard(&labels)).unwrap();
+            assert_eq!(number(&plain), number(&in_place));
+            plain.backward();
+            in_place.backward();
+            assert_eq!(rows_of(&a.grad()), rows_of(&b.grad()), "{shape:?} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn logits_that_others_hold_are_not_written_over() {
+    let x = wave(&[3, 4], Kind::Double, 0.5).set_requires_grad(true);
+    let labels = cycling(&[3], 4);
+    let logits = &x * 1.0;
+    let before = rows_of(&logits);
+    let error = CrossEntropy::new()
+        .forward_in_place(logits.shallow_clone(), Target::Hard(&labels))
+        .unwrap_err();
+    assert!(error.to_string().starts_with("a slice needs the only handle"), "{error}");
+    assert_eq!(rows_of(&logits), before);
+    // The graph holds the result of exp for its own gradient.
+    assert!(CrossEntropy::new().forward_in_place(x.exp(), Target::Hard(&labels)).is_err());
+    // Nothing is asked for, nothing is written.
+    let plain = wave(&[3, 4], Kind::Double, 0.5);
+    let other = plain.shallow_clone();
+    CrossEntropy::new().forward_in_place(plain, Target::Hard(&labels)).unwrap();
+    assert_eq!(rows_of(&other), rows_of(&x));
+}
+
+#[test]
+fn the_gradient_is_multiplied_by_what_arrives() {
+    for kind in [Kind::Double, Kind::Float, Kind::BFloat16, Kind::Half] {
+        let x = wave(&[6, 5], kind, 0.2).set_requires_grad(true);
+        let labels = cycling(&[6], 5);
+        let loss = CrossEntropy::new().with_reduction(Reduction::None);
+        let losses = loss.forward(&x, Target::Hard(&labels)).unwrap();
+        // Not the same for any two samples.
+        let weights = Tensor::arange(6, (losses.kind(), tch::Device::Cpu)) + 0.5;
+        (&losses * &weights).sum(losses.kind()).backward();
+        let z = x.detach().to_kind(Kind::Double);
+        let truth = z.softmax(-1, Kind::Double) - labels.one_hot(5).to_kind(Kind::Double);
+        let truth = truth * weights.to_kind(Kind::Double).unsqueeze(-1);
+        let tolerance = match kind {
+            Kind::Double => 1e-15,
+            Kind::Float => 1e-6,
+            Kind::Half => 5e-3,
+            _ => 4e-2,
+        };
+        assert!(largest_difference(&x.grad(), &truth) < tolerance, "{kind:?}");
+    }
+}
+
+#[test]
+fn backward_twice_over_a_kept_graph_gives_the_same() {
+    let x = wave(&[6, 5], Kind::Double, 0.2).set_requires_grad(true);
+    let labels = cycling(&[6], 5);
+    for reduction in [Reduction::default(), Reduction::Sum] {
+        let loss = CrossEntropy::new().with_reduction(reduction);
+        let value = loss.forward(&x, Target::Hard(&labels)).unwrap() * 3.0;
+        let first = Tensor::run_backward(&[&value], &[&x], true, false).remove(0);
+        let second = Tensor::run_backward(&[&value], &[&x], false, false).remove(0);
+        assert_eq!(rows_of(&first), rows_of(&second));
+        assert!(Tensor::f_run_backward(&[&value], &[&x], false, false).is_err());
+    }
+}
+
+#[test]
+fn second_derivatives_come_through_operators_and_are_refused_otherwise() {
+    let x = wave(&[3, 4], Kind::Double, 0.2).set_requires_grad(true);
+    let labels = cycling(&[3], 4);
+    let squared = |loss: &CrossEntropy, at: &Tensor| {
+        let value = loss.forward(at, Target::Hard(&labels)).unwrap();
+        let gradient = Tensor::f_run_backward(&[&value], &[at], true, true)?.remove(0);
+        Ok::<_, tch::TchError>(gradient.square().sum(Kind::Double))
+    };
+    assert!(squared(&CrossEntropy::new(), &x).is_err());
+    let loss = CrossEntropy::new().with_second_derivatives();
+    let penalty = squared(&loss, &x).unwrap();
+    let found = Tensor::run_backward(&[&penalty], &[&x], false, false).remove(0);
+    for index in 0..12i64 {
+        let step = 1e-6;
+        let at = |sign: f64| {
+            let moved = x.detach().copy();
+            let flat = moved.view(-1);
+            let _ = flat.get(index).fill_(flat.double_value(&[index]) + sign * step);
+            number(&squared(&loss, &moved.set_requires_grad(true)).unwrap().detach())
+        };
+        let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
+        assert!((slope - found.view(-1).double_value(&[index])).abs() < 1e-9);
+    }
+}
