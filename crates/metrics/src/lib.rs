@@ -63,19 +63,27 @@ mod brier;
 mod calibration;
 mod classwise;
 mod confidence;
+mod cumulative;
 mod diagram;
 mod entropy;
 mod equal_mass;
 mod evaluation;
+mod forecasts;
+mod full;
 mod gap;
 mod kolmogorov_smirnov;
 mod likelihood;
 mod mean;
+mod metric;
 mod murphy;
 mod number;
+mod observations;
 mod predictions;
 mod ranking;
+mod row_scores;
 mod selective;
+mod smooth;
+mod weight;
 
 pub use accumulator::Accumulator;
 pub use accuracy::{Accuracy, accuracy};
@@ -95,14 +103,21 @@ pub use equal_mass::{
     EqualMassCalibration, equal_mass_calibration_error, equal_mass_reliability_diagram,
 };
 pub use evaluation::{Evaluation, Scores, evaluate};
+pub use forecasts::{Forecast, ForecastAccumulator, Forecasts};
+pub use full::{FullEvaluation, FullScores, evaluate_forecasts, full_evaluation};
 pub use gap::{LogitGap, logit_gap};
 pub use kolmogorov_smirnov::{KolmogorovSmirnovError, kolmogorov_smirnov_error};
 pub use likelihood::{NegativeLogLikelihood, negative_log_likelihood};
+pub use metric::{Metric, Undefined};
 pub use murphy::{MurphyDecomposition, MurphyTerms, murphy_decomposition};
+pub use observations::{Observations, Observed};
 pub use predictions::Predictions;
+pub use row_scores::RowScores;
 pub use selective::{
     ConfidenceScore, RiskCoverageCurve, RiskCoveragePoint, SelectiveClassification,
     SelectiveScores, selective_classification,
 };
+pub use smooth::{SmoothCalibration, SmoothCalibrationError, smooth_calibration_error};
 pub use softlabel_core::{Error, Result};
 pub use softlabel_kernels::RowStatistics;
+pub use weight::Weight;

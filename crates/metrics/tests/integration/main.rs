@@ -5,6 +5,7 @@
 
 mod cases;
 mod classes;
+mod full;
 mod golden;
 mod networks;
 mod properties;
