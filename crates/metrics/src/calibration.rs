@@ -36,7 +36,7 @@ use softlabel_core::{Error, Result};
 use softlabel_kernels::{EqualWidthBins, RowStatistics};
 
 use crate::accumulator::{EMPTY, updated, value_over};
-use crate::bin::{Bin, debiased_square, error_over, rows_of};
+use crate::bin::{Bin, debiased_absolute, debiased_square, error_over, rows_of};
 use crate::{
     Accumulator, Forecast, ForecastAccumulator, Observed, Predictions, ReliabilityDiagram, Weight,
 };
@@ -175,6 +175,28 @@ impl CalibrationBins {
     #[doc(alias("debiased L2", "debiased RMSCE"))]
     pub fn debiased_calibration_error(&self) -> Option<DebiasedCalibrationError> {
         debiased_square(&self.bins)
+    }
+
+    /// The expected calibration error without its bias; `None` of no rows, and if a bin holds a single
+    /// row, of whose accuracy nothing is known.
+    ///
+    /// 2 ECE − E\[ECE(R)\], R_m ~ N(ā_m, ā_m(1 − ā_m)/N_m) in place of the accuracies; the mean is that
+    /// of a folded normal variable, and no sample of it is drawn. It may be negative.
+    ///
+    /// Source: Kumar, Liang and Ma (2019).
+    ///
+    /// ```
+    /// use softlabel_metrics::{CalibrationBins, ForecastAccumulator, Forecasts};
+    /// let mut bins = CalibrationBins::default();
+    /// bins.update_forecasts(&Forecasts::new(&[0.5f64, 0.5], &[true, false])?);
+    /// // The gap is 0, and chance alone leads to one of √(2/π)·√(1/8) on average.
+    /// let chance = (2.0 / std::f64::consts::PI / 8.0).sqrt();
+    /// assert!((bins.debiased_expected_error().unwrap() + chance).abs() < 1e-15);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    #[doc(alias("debiased L1", "debiased ECE"))]
+    pub fn debiased_expected_error(&self) -> Option<f64> {
+        debiased_absolute(&self.bins)
     }
 
     /// Counts a value that was said, and whether what it was said of happened.

@@ -12,7 +12,6 @@ pub(crate) struct CumulativeDifference {
     largest: f64,
     lowest: f64,
     variance: f64,
-    last: f64,
 }
 
 impl CumulativeDifference {
@@ -21,17 +20,17 @@ impl CumulativeDifference {
         let mass: f64 = groups.iter().map(TieGroup::mass).sum();
         let (mut said, mut variance) = (CompensatedSum::default(), CompensatedSum::default());
         let mut happened = CompensatedSum::default();
-        let (mut largest, mut lowest, mut last) = (0.0_f64, 0.0_f64, 0.0);
+        let (mut largest, mut lowest) = (0.0_f64, 0.0_f64);
         for group in groups {
             said.add(group.score * group.mass());
             happened.add(group.right);
             variance.add(group.squares * (group.score * (1.0 - group.score)).max(0.0));
-            last = (said.value() - happened.value()) / mass;
+            let last = (said.value() - happened.value()) / mass;
             largest = largest.max(last);
             lowest = lowest.min(last);
         }
         let variance = variance.value() / (mass * mass);
-        (!groups.is_empty()).then_some(Self { largest, lowest, variance, last })
+        (!groups.is_empty()).then_some(Self { largest, lowest, variance })
     }
 
     /// max_j D_j, at least 0.
@@ -47,10 +46,5 @@ impl CumulativeDifference {
     /// V.
     pub(crate) fn variance(&self) -> f64 {
         self.variance
-    }
-
-    /// D at the end: mean probability less the share that happened.
-    pub(crate) fn last(&self) -> f64 {
-        self.last
     }
 }

@@ -28,7 +28,7 @@ use softlabel_core::{Error, Result};
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::{EMPTY, updated, value_over};
-use crate::bin::{Bin, debiased_square, error_over};
+use crate::bin::{Bin, debiased_absolute, debiased_square, error_over};
 use crate::calibration::edges;
 use crate::ranking::{Ranking, TieGroup};
 use crate::{
@@ -124,6 +124,12 @@ impl EqualMassCalibration {
     /// ```
     pub fn debiased_calibration_error(&self) -> Option<DebiasedCalibrationError> {
         debiased_square(&self.contents())
+    }
+
+    /// The expected calibration error over all rows so far without its bias; see
+    /// [`CalibrationBins`](crate::CalibrationBins::debiased_expected_error).
+    pub fn debiased_expected_error(&self) -> Option<f64> {
+        debiased_absolute(&self.contents())
     }
 
     fn contents(&self) -> Vec<Bin> {

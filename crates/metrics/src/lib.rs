@@ -63,26 +63,35 @@ mod brier;
 mod calibration;
 mod classwise;
 mod confidence;
+mod corp;
 mod cumulative;
 mod diagram;
+mod ensemble;
 mod entropy;
 mod equal_mass;
 mod evaluation;
 mod forecasts;
 mod full;
 mod gap;
+mod kernel;
 mod kolmogorov_smirnov;
 mod likelihood;
+mod logit_statistics;
 mod mean;
 mod metric;
 mod murphy;
 mod number;
 mod observations;
+mod ordinal;
 mod predictions;
 mod ranking;
 mod row_scores;
 mod selective;
+mod significance;
 mod smooth;
+mod soft_labels;
+mod spherical;
+mod sweep;
 mod weight;
 
 pub use accumulator::Accumulator;
@@ -97,7 +106,9 @@ pub use classwise::{
     adaptive_calibration_error, classwise_calibration_error,
 };
 pub use confidence::{MeanConfidence, mean_confidence};
+pub use corp::{CorpDecomposition, CorpScores, CorpTerms, RecalibratedBlock, corp_decomposition};
 pub use diagram::{ReliabilityBin, ReliabilityDiagram};
+pub use ensemble::{Ensemble, EnsembleRow, EnsembleScores, ensemble_evaluation};
 pub use entropy::{MeanEntropy, mean_entropy};
 pub use equal_mass::{
     EqualMassCalibration, equal_mass_calibration_error, equal_mass_reliability_diagram,
@@ -106,18 +117,25 @@ pub use evaluation::{Evaluation, Scores, evaluate};
 pub use forecasts::{Forecast, ForecastAccumulator, Forecasts};
 pub use full::{FullEvaluation, FullScores, evaluate_forecasts, full_evaluation};
 pub use gap::{LogitGap, logit_gap};
+pub use kernel::{KernelCalibrationError, MaximumMeanCalibrationError};
 pub use kolmogorov_smirnov::{KolmogorovSmirnovError, kolmogorov_smirnov_error};
 pub use likelihood::{NegativeLogLikelihood, negative_log_likelihood};
+pub use logit_statistics::{LogitMeans, LogitStatistics, logit_statistics};
 pub use metric::{Metric, Undefined};
 pub use murphy::{MurphyDecomposition, MurphyTerms, murphy_decomposition};
 pub use observations::{Observations, Observed};
+pub use ordinal::{RankedProbabilityScore, ranked_probability_score};
 pub use predictions::Predictions;
 pub use row_scores::RowScores;
 pub use selective::{
     ConfidenceScore, RiskCoverageCurve, RiskCoveragePoint, SelectiveClassification,
     SelectiveScores, selective_classification,
 };
+pub use significance::{KolmogorovSmirnovTest, KuiperTest, PathTest, SpiegelhalterTest, ZTest};
 pub use smooth::{SmoothCalibration, SmoothCalibrationError, smooth_calibration_error};
+pub use soft_labels::{SoftLabelEvaluation, SoftLabelScores, soft_label_evaluation};
 pub use softlabel_core::{Error, Result};
 pub use softlabel_kernels::RowStatistics;
+pub use spherical::{SphericalScore, spherical_score};
+pub use sweep::{SweepCalibration, SweepCalibrationError};
 pub use weight::Weight;

@@ -416,22 +416,29 @@ impl RiskCoverageCurve {
         let next = self.points.partition_point(|point| point.coverage < coverage);
         let point = self.points.get(next).filter(|_| coverage > 0.0)?;
         let before = next.checked_sub(1).map(|before| self.points[before]);
-        // Rows, errors and coverage before the tied rows, of which the first few are taken.
-        let start = before.map_or((0, 0.0, 0.0), |p| (p.kept, p.coverage * p.risk, p.coverage));
-        let (kept, errors, covered) = start;
-        let tied = (point.kept - kept) as f64;
-        let each = (point.coverage - covered) / tied;
-        let mut taken = ((coverage - covered) / each).ceil().clamp(1.0, tied);
-        // The quotient may round up past a whole number.
-        if taken > 1.0 && covered + (taken - 1.0) * each >= coverage * (1.0 - f64::EPSILON) {
+        // In rows where all weigh 1, whose errors are whole numbers, else in shares of all weights.
+        let whole = |p: &RiskCoveragePoint| p.coverage == p.kept as f64 / self.samples as f64;
+        let by_rows = before.iter().chain([point]).all(whole);
+        let mass = |p: &RiskCoveragePoint| {
+            if by_rows {
+                (p.kept as f64, p.errors as f64)
+            } else {
+                (p.coverage, p.coverage * p.risk)
+            }
+        };
+        let wanted = if by_rows { coverage * self.samples as f64 } else { coverage };
+        let (kept, errors) = before.as_ref().map_or((0.0, 0.0), mass);
+        let (kept_with, errors_with) = mass(point);
+        let tied = (point.kept - before.map_or(0, |p| p.kept)) as f64;
+        let each = (kept_with - kept) / tied;
+        // The product may round up past a whole number: 0.55 · 100 is above 55.
+        let enough = |taken: f64| (kept + taken * each) * (1.0 + 4.0 * f64::EPSILON) >= wanted;
+        let mut taken = ((wanted - kept) / each).ceil().clamp(1.0, tied);
+        if taken > 1.0 && enough(taken - 1.0) {
             taken -= 1.0;
         }
-        if taken >= tied {
-            return Some(point.risk);
-        }
         let share = taken / tied;
-        let errors = errors + (point.coverage * point.risk - errors) * share;
-        Some(errors / (covered + (point.coverage - covered) * share))
+        Some((errors + (errors_with - errors) * share) / (kept + (kept_with - kept) * share))
     }
 
     /// The threshold with the largest coverage whose risk is at most this.
