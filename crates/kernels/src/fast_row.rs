@@ -226,7 +226,7 @@ fn leaders(row: &[f64]) -> (f64, f64) {
 #[inline(always)]
 fn first_equal(row: &[f64], value: f64) -> Option<usize> {
     let (blocks, _) = row.as_chunks::<LANES>();
-    let holds = |block: &Lanes| block.iter().fold(false, |found, &x| found | (x == value));
+    let holds = |block: &Lanes| block.iter().fold(0, |found, &x| found | u8::from(x == value)) > 0;
     let start = blocks.iter().position(holds).unwrap_or(blocks.len()) * LANES;
     Some(start + row.get(start..)?.iter().position(|&x| x == value)?)
 }

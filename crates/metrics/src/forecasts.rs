@@ -329,6 +329,11 @@ impl Forecasts {
         self.probabilities.len()
     }
 
+    /// Whether some count more than others.
+    pub fn is_weighted(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.probabilities.is_empty()

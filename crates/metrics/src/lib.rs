@@ -59,10 +59,12 @@
 mod accumulator;
 mod accuracy;
 mod bin;
+mod bootstrap;
 mod brier;
 mod calibration;
 mod classwise;
 mod confidence;
+mod consistency;
 mod corp;
 mod cumulative;
 mod diagram;
@@ -85,6 +87,7 @@ mod observations;
 mod ordinal;
 mod predictions;
 mod ranking;
+mod resampling;
 mod row_scores;
 mod selective;
 mod significance;
@@ -96,6 +99,7 @@ mod weight;
 
 pub use accumulator::Accumulator;
 pub use accuracy::{Accuracy, accuracy};
+pub use bootstrap::{Bootstrap, Interval, IntervalMethod};
 pub use brier::{BrierScore, brier_score};
 pub use calibration::{
     CalibrationBins, CalibrationError, CalibrationNorm, DEFAULT_BINS, DebiasedCalibrationError,
@@ -106,6 +110,7 @@ pub use classwise::{
     adaptive_calibration_error, classwise_calibration_error,
 };
 pub use confidence::{MeanConfidence, mean_confidence};
+pub use consistency::{ConsistencyTest, consistency_test};
 pub use corp::{CorpDecomposition, CorpScores, CorpTerms, RecalibratedBlock, corp_decomposition};
 pub use diagram::{ReliabilityBin, ReliabilityDiagram};
 pub use ensemble::{Ensemble, EnsembleRow, EnsembleScores, ensemble_evaluation};
