@@ -257,9 +257,11 @@ mod tests {
         }
     }
 
+    type Path = fn(&mut [f64], usize) -> Option<RowStatistics>;
+
     fn check(row: &[f64], label: usize) {
         let expected = RowStatistics::from_logits(row, label);
-        let paths: [fn(&mut [f64], usize) -> Option<RowStatistics>; 3] =
+        let paths: [Path; 3] =
             [RowStatistics::from_logits_in_place, statistics::<false>, statistics::<true>];
         for path in paths {
             let mut probabilities = row.to_vec();

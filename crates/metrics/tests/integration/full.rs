@@ -165,7 +165,9 @@ fn kinds_and_element_types_of_predictions_agree() {
     let mut logarithms = wide.clone();
     for row in logarithms.chunks_mut(3) {
         let total: f64 = row.iter().map(|z| z.exp()).sum();
-        row.iter_mut().for_each(|z| *z -= total.ln());
+        for z in row {
+            *z -= total.ln();
+        }
     }
     let probabilities: Vec<f64> = logarithms.iter().map(|l| l.exp()).collect();
     let logarithms = LogProbabilities::new(&logarithms, 3).unwrap();
