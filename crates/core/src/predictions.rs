@@ -47,9 +47,14 @@ impl<'a, T: Scalar> Matrix<'a, T> {
 
     /// The first value, with its place, that `valid` does not accept.
     fn find_bad(&self, valid: impl Fn(f64) -> bool) -> Option<(usize, usize, f64)> {
-        // A block without branches is checked in vectors.
-        let is_bad = |block: &[T]| block.iter().fold(false, |bad, &z| bad | !valid(z.into()));
-        let block = self.values.chunks(BLOCK).position(is_bad)?;
+        // A block without branches is widened and checked in vectors.
+        let mut wide = [0.0; BLOCK];
+        let mut is_bad = |block: &[T]| {
+            let wide = &mut wide[..block.len().min(BLOCK)];
+            T::widen(block, wide);
+            wide.iter().fold(false, |bad, &z| bad | !valid(z))
+        };
+        let block = self.values.chunks(BLOCK).position(&mut is_bad)?;
         let in_block = self.values.iter().skip(block * BLOCK);
         let index = block * BLOCK + in_block.clone().position(|&value| !valid(value.into()))?;
         Some((index / self.classes, index % self.classes, self.values[index].into()))

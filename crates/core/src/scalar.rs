@@ -1,5 +1,6 @@
 //! The element types that predictions may have.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A floating-point element: widened to `f64` before anything is computed from it.
@@ -26,8 +27,13 @@ pub trait Scalar: Copy + Into<f64> + Send + Sync + std::fmt::Debug + 'static {
 }
 
 macro_rules! scalars {
-    ($($scalar:ident: $narrow:expr;)*) => {$(
+    ($($scalar:ident: $narrow:expr $(, widen: $widen:expr)?;)*) => {$(
         impl Scalar for $scalar {
+            $(fn widen(values: &[Self], into: &mut [f64]) {
+                let widen: fn(&[Self], &mut [f64]) = $widen;
+                widen(values, into);
+            })?
+
             fn narrow(value: f64) -> Self {
                 let narrow: fn(f64) -> Self = $narrow;
                 narrow(value)
@@ -42,6 +48,15 @@ const TO_SINGLE: fn(f64) -> f32 = |value| value as f32;
 scalars! {
     f32: TO_SINGLE;
     f64: |value| value;
-    f16: f16::from_f64;
-    bf16: bf16::from_f64;
+    // With the processor's own conversion where it has one.
+    f16: f16::from_f64, widen: |values, into| {
+        let count = values.len().min(into.len());
+        values[..count].convert_to_f64_slice(&mut into[..count]);
+    };
+    // The upper half of an f32: a shift, and nothing that would keep it from being done in vectors.
+    bf16: bf16::from_f64, widen: |values, into| {
+        for (to, from) in into.iter_mut().zip(values) {
+            *to = f32::from_bits(u32::from(from.to_bits()) << 16).into();
+        }
+    };
 }

@@ -340,7 +340,7 @@ pub(crate) fn generator(seed: u64, number: usize) -> Xoshiro256PlusPlus {
 /// An index below `count`, off from uniform by less than 2⁻³².
 #[allow(clippy::cast_possible_truncation)] // The product's upper half is below `count`.
 #[inline]
-pub(crate) fn below(generator: &mut Xoshiro256PlusPlus, count: usize) -> usize {
+fn below(generator: &mut Xoshiro256PlusPlus, count: usize) -> usize {
     ((u128::from(generator.next_u64()) * count as u128) >> 64) as usize
 }
 

@@ -47,7 +47,10 @@ use crate::bin::{Bin, error_over, rows_of};
 use crate::equal_mass::{bins_of_equal_mass, checked};
 use crate::predictions::{check, for_rows};
 use crate::ranking::Ranking;
-use crate::{CalibrationBins, CalibrationNorm, Observed, Predictions, Weight};
+use crate::{
+    Accumulator, CalibrationBins, CalibrationNorm, Observed, Predictions, ReliabilityDiagram,
+    Weight,
+};
 
 /// The calibration error of one class.
 ///
@@ -357,6 +360,39 @@ impl ClasswiseCalibration {
     pub fn compute(&self) -> Option<ClasswiseErrors> {
         let classes = self.classes.iter();
         ClasswiseErrors::of(self.samples, classes.map(|bins| bins.contents().to_vec()))
+    }
+
+    /// The reliability diagram of every class: its probabilities against how often it was the label.
+    ///
+    /// No rows have no diagrams.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Probabilities};
+    /// use softlabel_metrics::ClasswiseCalibration;
+    /// let mut calibration = ClasswiseCalibration::new(2, 2)?;
+    /// let probabilities = Probabilities::new(&[0.75f32, 0.25], 2)?;
+    /// calibration.update(&probabilities, &Labels::new(&[1], 2)?)?;
+    /// let diagrams = calibration.diagrams();
+    /// assert_eq!(diagrams[0].bins[1].gap(), Some(-0.75));
+    /// assert_eq!(diagrams[1].bins[0].gap(), Some(0.75));
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    #[doc(alias("calibration by class", "calibration curve"))]
+    pub fn diagrams(&self) -> Vec<ReliabilityDiagram> {
+        self.classes.iter().filter_map(Accumulator::compute).collect()
+    }
+
+    /// The calibration error of every class in any norm, in their order; `None` for classes of which
+    /// no bin counts.
+    ///
+    /// ```
+    /// use softlabel_metrics::{CalibrationNorm, ClasswiseCalibration};
+    /// let empty = ClasswiseCalibration::new(3, 15)?;
+    /// assert_eq!(empty.calibration_errors(CalibrationNorm::BinAverage), [None; 3]);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn calibration_errors(&self, norm: CalibrationNorm) -> Vec<Option<f64>> {
+        self.classes.iter().map(|bins| bins.calibration_error(norm)).collect()
     }
 
     /// K, the number of classes.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rand::Rng;
+use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Binomial, Distribution};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use softlabel_core::{Error, Result};
@@ -9,7 +11,6 @@ use softlabel_kernels::EqualWidthBins;
 
 use crate::accumulator::EMPTY;
 use crate::bin::{Bin, error_over};
-use crate::bootstrap::below;
 use crate::calibration::edges;
 use crate::cumulative::CumulativeDifference;
 use crate::equal_mass::bins_of_equal_mass;
@@ -245,7 +246,8 @@ impl Bootstrap {
     /// The interval of the expected calibration error of forecasts over `bins` bins of equal width.
     ///
     /// The same as [`RowScores::intervals`] in distribution and in a fraction of the time: how many
-    /// rows a replicate draws of each bin is multinomial, and within a bin every row is as likely.
+    /// rows a replicate draws of each bin, in blocks of 2^k rows, is multinomial, and within a block
+    /// every row is as likely, so that a few random bits are its index.
     /// Forecasts with weights take the common path.
     ///
     /// # Errors
@@ -276,40 +278,79 @@ impl Bootstrap {
         for forecast in forecasts.iter() {
             residuals[edges.index(forecast.probability)].push(forecast.residual());
         }
-        residuals.retain(|bin| !bin.is_empty());
         let rows = forecasts.len();
-        let error =
-            |sums: &mut dyn Iterator<Item = f64>| sums.map(f64::abs).sum::<f64>() / rows as f64;
         let replicate = |replicate: usize| {
             let mut generator = self.generator(replicate);
-            let (mut left, mut rows_left) = (rows, rows);
-            let mut sums = residuals.iter().map(|bin| {
-                let share = bin.len() as f64 / rows_left.max(1) as f64;
-                rows_left -= bin.len();
-                // A share of 1 is the last bin: all that are left.
-                let drawn = Binomial::new(left as u64, share.min(1.0));
-                let drawn = drawn.map_or(left as u64, |drawn| drawn.sample(&mut generator));
-                left -= usize::try_from(drawn).unwrap_or(left).min(left);
-                sum_of_drawn(bin, drawn, &mut generator)
-            });
-            error(&mut sums)
+            let (mut left, mut rows_left) = (rows as u64, rows);
+            let mut of_bin = |bin: &Vec<f64>| -> f64 {
+                let of_block = |block: &[f64]| {
+                    let share = block.len() as f64 / rows_left.max(1) as f64;
+                    rows_left -= block.len();
+                    // A share of 1 is the last block: all that are left.
+                    let drawn = Binomial::new(left, share.min(1.0));
+                    let drawn = drawn.map_or(left, |drawn| drawn.sample(&mut generator)).min(left);
+                    left -= drawn;
+                    sum_of_drawn(block, drawn, &mut generator)
+                };
+                blocks_of(bin).map(of_block).sum()
+            };
+            residuals.iter().map(|bin| of_bin(bin).abs()).sum::<f64>() / rows as f64
         };
         let replicates = (0..self.replicates()).into_par_iter().map(replicate).collect();
-        let estimate = error(&mut residuals.iter().map(|bin| bin.iter().sum()));
+        let sums = residuals.iter().map(|bin| bin.iter().sum::<f64>().abs());
+        let estimate = sums.sum::<f64>() / rows as f64;
         self.interval_of(estimate, replicates, &[]).filter(|_| rows > 0).ok_or(EMPTY)
     }
 }
 
-/// The sum of so many values drawn with replacement, in four parts that do not wait for each other.
-fn sum_of_drawn(values: &[f64], count: u64, generator: &mut rand::rngs::Xoshiro256PlusPlus) -> f64 {
-    let mut sums = [0.0; 4];
-    for _ in 0..count / 4 {
+/// The values in blocks whose lengths are powers of two, the largest first.
+fn blocks_of(values: &[f64]) -> impl Iterator<Item = &[f64]> {
+    let mut rest = values;
+    std::iter::from_fn(move || {
+        let (block, after) = rest.split_at_checked(1 << rest.len().checked_ilog2()?)?;
+        rest = after;
+        Some(block)
+    })
+}
+
+/// The sum of so many values drawn with replacement of a block of 2^k: an index is k random bits, and
+/// a word of 64 holds several.
+fn sum_of_drawn(block: &[f64], count: u64, generator: &mut Xoshiro256PlusPlus) -> f64 {
+    let bits = block.len().trailing_zeros();
+    match bits {
+        0 => block.first().map_or(0.0, |value| value * count as f64),
+        1..=8 => sum_by_words::<8>(block, bits, count, generator),
+        9..=10 => sum_by_words::<6>(block, bits, count, generator),
+        11..=12 => sum_by_words::<5>(block, bits, count, generator),
+        13..=16 => sum_by_words::<4>(block, bits, count, generator),
+        17..=21 => sum_by_words::<3>(block, bits, count, generator),
+        _ => sum_by_words::<2>(block, bits, count, generator),
+    }
+}
+
+/// The same with so many indices a word, in sums that do not wait for each other.
+fn sum_by_words<const INDICES: usize>(
+    block: &[f64],
+    bits: u32,
+    count: u64,
+    generator: &mut Xoshiro256PlusPlus,
+) -> f64 {
+    let mask = block.len() - 1;
+    #[allow(clippy::cast_possible_truncation)] // Masked to fewer bits.
+    let value = |word: u64| block.get(word as usize & mask).copied().unwrap_or(0.0);
+    let mut sums = [0.0; INDICES];
+    let each = INDICES as u64;
+    for _ in 0..count / each {
+        let mut word = generator.next_u64();
         for sum in &mut sums {
-            *sum += values[below(generator, values.len())];
+            *sum += value(word);
+            word >>= bits;
         }
     }
-    for _ in 0..count % 4 {
-        sums[0] += values[below(generator, values.len())];
+    let mut word = generator.next_u64();
+    for (sum, _) in sums.iter_mut().zip(0..count % each) {
+        *sum += value(word);
+        word >>= bits;
     }
     sums.iter().sum()
 }
