@@ -47,7 +47,16 @@ impl<'a, T: Scalar> Matrix<'a, T> {
 
     /// The first value, with its place, that `valid` does not accept.
     fn find_bad(&self, valid: impl Fn(f64) -> bool) -> Option<(usize, usize, f64)> {
-        let index = self.values.iter().position(|&value| !valid(value.into()))?;
+        // A block without branches is widened and checked in vectors.
+        let mut wide = [0.0; BLOCK];
+        let mut is_bad = |block: &[T]| {
+            let wide = &mut wide[..block.len().min(BLOCK)];
+            T::widen(block, wide);
+            wide.iter().fold(false, |bad, &z| bad | !valid(z))
+        };
+        let block = self.values.chunks(BLOCK).position(&mut is_bad)?;
+        let in_block = self.values.iter().skip(block * BLOCK);
+        let index = block * BLOCK + in_block.clone().position(|&value| !valid(value.into()))?;
         Some((index / self.classes, index % self.classes, self.values[index].into()))
     }
 
@@ -80,12 +89,28 @@ impl<'a, T: Scalar> Matrix<'a, T> {
     }
 }
 
+/// How many values are checked at a time.
+const BLOCK: usize = 1024;
+
+/// The sum of a row, in eight parts that do not wait for each other.
+fn sum_of<T: Scalar>(row: &[T], term: impl Fn(f64) -> f64) -> f64 {
+    let (blocks, rest) = row.as_chunks::<8>();
+    let mut parts = [0.0; 8];
+    for block in blocks {
+        for (part, &value) in parts.iter_mut().zip(block) {
+            *part += term(value.into());
+        }
+    }
+    parts.iter().sum::<f64>() + rest.iter().map(|&value| term(value.into())).sum::<f64>()
+}
+
 /// How far from one the sum of a row of probabilities may be: room for f16 values of a thousand classes,
 /// none for anything that is not a distribution.
 const SUM_TOLERANCE: f64 = 1e-3;
 
 macro_rules! predictions {
-    ($(#[$doc:meta])* $name:ident, $(#[$errors:meta])* check: $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, dense: $dense:literal => $rows:literal, $(#[$errors:meta])*
+     check: $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name<'a, T: Scalar = f32>(Matrix<'a, T>);
@@ -100,6 +125,43 @@ macro_rules! predictions {
             pub fn new(values: impl Into<Cow<'a, [T]>>, classes: usize) -> Result<Self> {
                 let check: fn(Matrix<'a, T>) -> Result<Matrix<'a, T>> = $check;
                 check(Matrix::new(stringify!($name), values.into(), classes)?).map(Self)
+            }
+
+            /// Checks `values`, `[batch, classes, positions]` in row-major order, as dense predictions
+            /// (segmentation) lie in memory, and moves them into rows `[batch · positions, classes]`.
+            ///
+            /// Labels `[batch, positions]` in row-major order belong to these rows one by one;
+            /// further axes of positions (height, width) count as one.
+            ///
+            /// # Errors
+            /// Those of [`new`](Self::new), and [`Error::Mismatch`] if the number of values is no
+            /// multiple of `classes · positions`; [`Error::Empty`] if `positions` is 0.
+            ///
+            /// ```
+            #[doc = concat!("use softlabel_core::", stringify!($name), ";")]
+            /// // One image of two positions: of the first class 1 and 0, of the second 0 and 1.
+            #[doc = concat!("let dense = ", stringify!($name), "::from_dense(", $dense, ", 2, 2)?;")]
+            #[doc = concat!("assert_eq!(dense.as_slice(), ", $rows, ");")]
+            /// # Ok::<(), softlabel_core::Error>(())
+            /// ```
+            #[doc(alias = "segmentation")]
+            pub fn from_dense(values: &[T], classes: usize, positions: usize) -> Result<Self> {
+                if positions == 0 {
+                    return Err(Error::Empty { what: "the axis of positions" });
+                }
+                if !values.len().is_multiple_of(classes.max(1).saturating_mul(positions)) {
+                    let expected = format!("a multiple of {classes} classes × {positions} positions");
+                    let found = format!("{} values", values.len());
+                    return Err(Error::mismatch(stringify!($name), expected, found));
+                }
+                let image = classes.max(1) * positions;
+                let mut rows = Vec::with_capacity(values.len());
+                for image in values.chunks_exact(image) {
+                    for position in 0..positions {
+                        rows.extend(image.iter().skip(position).step_by(positions));
+                    }
+                }
+                Self::new(rows, classes)
             }
 
             /// The values as a matrix.
@@ -138,11 +200,13 @@ predictions! {
     /// # Ok::<(), softlabel_core::Error>(())
     /// ```
     Logits,
+    dense: "&[1.0f32, 0.0, 0.0, 1.0]" => "[1.0, 0.0, 0.0, 1.0]",
     /// [`Error::BadValue`] for NaN, +∞, or a row that is −∞ throughout.
     check: |matrix| {
         let matrix = matrix.check("Logits", "finite or -inf", |z| z < f64::INFINITY)?;
         let masked = |row: &[T]| row.iter().all(|&z| z.into() == f64::NEG_INFINITY);
-        let row = matrix.iter().position(masked);
+        let is_masked = matrix.find_bad(|z| z != f64::NEG_INFINITY).is_some();
+        let row = if is_masked { matrix.iter().position(masked) } else { None };
         match row {
             None => Ok(matrix),
             Some(row) => Err(Error::BadValue {
@@ -169,10 +233,11 @@ predictions! {
     /// # Ok::<(), softlabel_core::Error>(())
     /// ```
     Probabilities,
+    dense: "&[1.0f32, 0.0, 0.0, 1.0]" => "[1.0, 0.0, 0.0, 1.0]",
     /// [`Error::BadValue`] for NaN or a value outside [0, 1], [`Error::RowSum`] for a row that does not sum to 1.
     check: |matrix| matrix
         .check("Probabilities", "in [0, 1]", |p| (0.0..=1.0).contains(&p))?
-        .check_sums("Probabilities", SUM_TOLERANCE, |row| row.iter().map(|&p| p.into()).sum())
+        .check_sums("Probabilities", SUM_TOLERANCE, |row| sum_of(row, |p| p))
 }
 
 predictions! {
@@ -185,12 +250,50 @@ predictions! {
     /// # Ok::<(), softlabel_core::Error>(())
     /// ```
     LogProbabilities,
+    dense: "&[0.0f32, -40.0, -40.0, 0.0]" => "[0.0, -40.0, -40.0, 0.0]",
     /// [`Error::BadValue`] for NaN or a positive value, [`Error::RowSum`] for a row that does not sum to 1.
     check: |matrix| matrix
         .check("LogProbabilities", "at most 0", |l| l <= SUM_TOLERANCE)?
-        .check_sums("LogProbabilities", SUM_TOLERANCE, |row| {
-            row.iter().map(|&l| l.into().exp()).sum()
-        })
+        .check_sums("LogProbabilities", SUM_TOLERANCE, |row| sum_of(row, f64::exp))
+}
+
+impl<T: Scalar> Probabilities<'static, T> {
+    /// Rows of numbers that are not negative, such as counts or probabilities that were rounded, each
+    /// divided by its sum: for whoever knows that the rows mean distributions but do not sum to 1.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the number of values is no multiple of `classes`, [`Error::Empty`] if
+    /// `classes` is 0, [`Error::BadValue`] for NaN, a negative or an infinite value,
+    /// [`Error::RowSum`] for a row whose sum is 0.
+    ///
+    /// ```
+    /// use softlabel_core::Probabilities;
+    /// // What 4 people called two images.
+    /// let votes = Probabilities::renormalized(vec![3.0f32, 1.0, 0.0, 4.0], 2)?;
+    /// assert_eq!(votes.as_slice(), [0.75, 0.25, 0.0, 1.0]);
+    /// assert!(Probabilities::renormalized(vec![0.0f32, 0.0], 2).is_err());
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    #[doc(alias("counts", "votes", "normalize"))]
+    pub fn renormalized(values: Vec<T>, classes: usize) -> Result<Self> {
+        let what = "Probabilities";
+        let matrix = Matrix::new(what, Cow::Owned(values), classes)?.check(
+            what,
+            "finite and not negative",
+            |value| (0.0..f64::INFINITY).contains(&value),
+        )?;
+        let mut values = matrix.values.into_owned();
+        for (row, values) in values.chunks_exact_mut(classes).enumerate() {
+            let sum = sum_of(values, |value| value);
+            if sum <= 0.0 || sum.is_infinite() {
+                return Err(Error::RowSum { what, row, found: sum, tolerance: SUM_TOLERANCE });
+            }
+            for value in values {
+                *value = T::narrow((*value).into() / sum);
+            }
+        }
+        Ok(Self(Matrix { values: Cow::Owned(values), classes }))
+    }
 }
 
 #[cfg(test)]

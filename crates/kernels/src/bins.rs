@@ -84,8 +84,17 @@ impl EqualWidthBins {
     /// # Ok::<(), softlabel_kernels::InvalidBinCount>(())
     /// ```
     pub fn index(&self, value: f64) -> usize {
-        let inner_edges = &self.upper_edges[..self.count() - 1];
-        inner_edges.partition_point(|&upper| upper < value)
+        let last = self.count() - 1;
+        // The product may round past an edge: the edges decide. NaN and what is negative become 0.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let mut bin = ((value * self.count() as f64) as usize).min(last);
+        while bin > 0 && value <= self.upper_edges[bin - 1] {
+            bin -= 1;
+        }
+        while bin < last && value > self.upper_edges[bin] {
+            bin += 1;
+        }
+        bin
     }
 
     /// The intervals (lower, upper] of all bins, ascending.

@@ -27,6 +27,7 @@
 //! ```
 
 mod bins;
+mod fast_row;
 mod isotonic;
 mod lbfgs;
 mod log_odds;

@@ -63,6 +63,9 @@ pub struct RowStatistics {
     /// −∞ if the label cannot be; +∞ if no other class can be, which is also the case where there
     /// is only one class.
     pub label_gap: f64,
+    /// ln Σ_k e^{z_k} of logits; `None` of log-probabilities and probabilities, which no longer know
+    /// it.
+    pub log_sum_exp: Option<f64>,
 }
 
 impl RowStatistics {
@@ -103,6 +106,7 @@ impl RowStatistics {
             entropy: log_total - weighted / total,
             margin: (second - highest).exp_m1().abs() / total,
             label_gap: label_logit - if label == top_class { second } else { highest },
+            log_sum_exp: Some(highest + log_total),
         })
     }
 
@@ -138,6 +142,7 @@ impl RowStatistics {
             entropy,
             margin: (second - highest).exp_m1().abs() * highest.exp(),
             label_gap: label_log_probability - if label == top_class { second } else { highest },
+            log_sum_exp: None,
         })
     }
 
@@ -176,6 +181,7 @@ impl RowStatistics {
             margin: confidence - second,
             label_gap: label_probability.ln()
                 - if label == top_class { second } else { confidence }.ln(),
+            log_sum_exp: None,
         })
     }
 
@@ -360,7 +366,8 @@ mod tests {
                 RowStatistics::from_logits(&row, label).unwrap(),
                 RowStatistics::from_logits(&shifted, label).unwrap(),
             );
-            prop_assert_eq!(before, after);
+            prop_assert!((after.log_sum_exp.unwrap() - before.log_sum_exp.unwrap() - grid(shift)).abs() < 1e-12);
+            prop_assert_eq!(before, RowStatistics { log_sum_exp: before.log_sum_exp, ..after });
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What all metrics have in common: state that grows row by row and merges.
 
-use softlabel_core::{Error, Labels, Result};
+use softlabel_core::{Error, Result};
 use softlabel_kernels::RowStatistics;
 
-use crate::Predictions;
-use crate::predictions::check;
+use crate::predictions::for_each_row;
+use crate::{Observed, Predictions, Weight};
 
 /// A metric as a running state.
 ///
@@ -36,8 +36,13 @@ pub trait Accumulator {
     /// What the metric comes to.
     type Value;
 
-    /// Adds one row.
-    fn add(&mut self, row: &RowStatistics);
+    /// Adds one row that counts as much as `weight` says.
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight);
+
+    /// Adds one row of weight 1.
+    fn add(&mut self, row: &RowStatistics) {
+        self.add_weighted(row, Weight::ONE);
+    }
 
     /// Adds everything that was added to `other`.
     ///
@@ -54,21 +59,17 @@ pub trait Accumulator {
     /// Forgets all rows and keeps the configuration.
     fn reset(&mut self);
 
-    /// Adds every row of `predictions` with its label.
+    /// Adds every row of `predictions` that counts, with its label and its weight.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if there is not one label a row, or if the labels are of another number
     /// of classes; nothing is added then.
-    fn update(&mut self, predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<()> {
-        check(predictions, labels)?;
-        let classes = predictions.classes();
-        for (position, label) in labels.iter().enumerate() {
-            let row = predictions.row_statistics(position, label);
-            // What `check` and the types leave out: it never happens, and is no panic if it does.
-            let found = i64::try_from(label).unwrap_or(i64::MAX);
-            self.add(&row.ok_or(Error::LabelOutOfRange { position, found, classes })?);
-        }
-        Ok(())
+    fn update(
+        &mut self,
+        predictions: &(impl Predictions + ?Sized),
+        labels: &(impl Observed + ?Sized),
+    ) -> Result<()> {
+        for_each_row(predictions, labels, |row, weight, _| self.add_weighted(row, weight))
     }
 }
 
@@ -76,7 +77,7 @@ pub trait Accumulator {
 pub(crate) fn updated<A: Accumulator>(
     mut accumulator: A,
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
 ) -> Result<A> {
     accumulator.update(predictions, labels)?;
     if accumulator.samples() == 0 {
@@ -89,7 +90,7 @@ pub(crate) fn updated<A: Accumulator>(
 pub(crate) fn value_over<A: Accumulator>(
     accumulator: A,
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
 ) -> Result<A::Value> {
     updated(accumulator, predictions, labels)?.compute().ok_or(EMPTY)
 }

@@ -8,11 +8,12 @@
 //! The state is two integers, so nothing is ever rounded.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
-use crate::{Accumulator, Predictions};
+use crate::mean::Mean;
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The share of rows whose top class is the label: 1/n Σ 1\[argmax p = y\].
 ///
@@ -27,34 +28,29 @@ use crate::{Accumulator, Predictions};
 /// assert_eq!(accuracy.compute(), Some(0.5));
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 #[doc(alias = "top-1")]
-pub struct Accuracy {
-    samples: u64,
-    correct: u64,
-}
+pub struct Accuracy(Mean);
 
 impl Accumulator for Accuracy {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.samples += 1;
-        self.correct += u64::from(row.is_correct());
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.0.add(f64::from(u8::from(row.is_correct())), weight);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
-        self.samples += other.samples;
-        self.correct += other.correct;
+        self.0.merge(&other.0);
         Ok(())
     }
 
     fn compute(&self) -> Option<f64> {
-        (self.samples > 0).then(|| self.correct as f64 / self.samples as f64)
+        self.0.value()
     }
 
     fn samples(&self) -> u64 {
-        self.samples
+        self.0.samples
     }
 
     fn reset(&mut self) {
@@ -76,6 +72,9 @@ impl Accumulator for Accuracy {
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
 #[doc(alias = "top-1")]
-pub fn accuracy(predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<f64> {
+pub fn accuracy(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<f64> {
     value_over(Accuracy::default(), predictions, labels)
 }

@@ -13,12 +13,12 @@
 //! Source: G. W. Brier, "Verification of Forecasts Expressed in Terms of Probability" (1950).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The Brier score, summed over classes: 1/n Σ_i Σ_k (p_ik − 1\[k = y_i\])², in \[0, 2\].
 ///
@@ -39,12 +39,18 @@ use crate::{Accumulator, Predictions};
 #[serde(transparent)]
 pub struct BrierScore(Mean);
 
+/// Σ_k (p_k − 1\[k = y\])² of one row.
+pub(crate) fn brier_of(row: &RowStatistics) -> f64 {
+    // Rounding may leave −1e-17 of a row that is sure and right.
+    (row.sum_of_squares - 2.0 * row.label_probability + 1.0).max(0.0)
+}
+
 impl Accumulator for BrierScore {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
         // Rounding may leave −1e-16 of a perfect row.
-        self.0.add((row.sum_of_squares - 2.0 * row.label_probability + 1.0).max(0.0));
+        self.0.add(brier_of(row), weight);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -77,6 +83,9 @@ impl Accumulator for BrierScore {
 /// assert_eq!(softlabel_metrics::brier_score(&wrong_and_sure, &Labels::new(&[2], 3)?)?, 2.0);
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
-pub fn brier_score(predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<f64> {
+pub fn brier_score(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<f64> {
     value_over(BrierScore::default(), predictions, labels)
 }

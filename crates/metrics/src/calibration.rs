@@ -32,12 +32,14 @@
 //! (2019), for the debiased square.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error, Labels, Result};
+use softlabel_core::{Error, Result};
 use softlabel_kernels::{EqualWidthBins, RowStatistics};
 
 use crate::accumulator::{EMPTY, updated, value_over};
-use crate::bin::{Bin, debiased_square, error_over, rows_of};
-use crate::{Accumulator, Predictions, ReliabilityDiagram};
+use crate::bin::{Bin, debiased_absolute, debiased_square, error_over, rows_of};
+use crate::{
+    Accumulator, Forecast, ForecastAccumulator, Observed, Predictions, ReliabilityDiagram, Weight,
+};
 
 /// The number of bins that most papers report: 15, after Guo et al. (2017).
 pub const DEFAULT_BINS: usize = EqualWidthBins::DEFAULT_COUNT;
@@ -175,9 +177,31 @@ impl CalibrationBins {
         debiased_square(&self.bins)
     }
 
+    /// The expected calibration error without its bias; `None` of no rows, and if a bin holds a single
+    /// row, of whose accuracy nothing is known.
+    ///
+    /// 2 ECE − E\[ECE(R)\], R_m ~ N(ā_m, ā_m(1 − ā_m)/N_m) in place of the accuracies; the mean is that
+    /// of a folded normal variable, and no sample of it is drawn. It may be negative.
+    ///
+    /// Source: Kumar, Liang and Ma (2019).
+    ///
+    /// ```
+    /// use softlabel_metrics::{CalibrationBins, ForecastAccumulator, Forecasts};
+    /// let mut bins = CalibrationBins::default();
+    /// bins.update_forecasts(&Forecasts::new(&[0.5f64, 0.5], &[true, false])?);
+    /// // The gap is 0, and chance alone leads to one of √(2/π)·√(1/8) on average.
+    /// let chance = (2.0 / std::f64::consts::PI / 8.0).sqrt();
+    /// assert!((bins.debiased_expected_error().unwrap() + chance).abs() < 1e-15);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    #[doc(alias("debiased L1", "debiased ECE"))]
+    pub fn debiased_expected_error(&self) -> Option<f64> {
+        debiased_absolute(&self.bins)
+    }
+
     /// Counts a value that was said, and whether what it was said of happened.
-    pub(crate) fn count_value(&mut self, value: f64, happened: bool) {
-        self.bins[self.edges.index(value)].add(value, happened);
+    pub(crate) fn count_value(&mut self, value: f64, happened: bool, weight: Weight) {
+        self.bins[self.edges.index(value)].add(value, happened, weight);
     }
 
     /// Adds the bins of `other`, of which there are as many.
@@ -190,6 +214,16 @@ impl CalibrationBins {
     /// What the bins hold.
     pub(crate) fn contents(&self) -> &[Bin] {
         &self.bins
+    }
+
+    /// What the bins hold, to be added to.
+    pub(crate) fn contents_mut(&mut self) -> &mut [Bin] {
+        &mut self.bins
+    }
+
+    /// Where the bins begin and end.
+    pub(crate) fn edges(&self) -> &EqualWidthBins {
+        &self.edges
     }
 
     /// Empties all bins.
@@ -231,8 +265,8 @@ impl From<CalibrationBins> for Vec<Bin> {
 impl Accumulator for CalibrationBins {
     type Value = ReliabilityDiagram;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.count_value(row.confidence, row.is_correct());
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.add_forecast(Forecast::top_label_of_row(row, weight));
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -257,6 +291,12 @@ impl Accumulator for CalibrationBins {
 
     fn reset(&mut self) {
         self.clear();
+    }
+}
+
+impl ForecastAccumulator for CalibrationBins {
+    fn add_forecast(&mut self, forecast: Forecast) {
+        self.count_value(forecast.probability, forecast.happened, forecast.weight);
     }
 }
 
@@ -334,8 +374,8 @@ impl CalibrationError {
 impl Accumulator for CalibrationError {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.bins.add(row);
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.add_forecast(Forecast::top_label_of_row(row, weight));
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -359,6 +399,12 @@ impl Accumulator for CalibrationError {
     }
 }
 
+impl ForecastAccumulator for CalibrationError {
+    fn add_forecast(&mut self, forecast: Forecast) {
+        self.bins.add_forecast(forecast);
+    }
+}
+
 /// The expected calibration error over `bins` bins of equal width, Σ_m |S_m − A_m| / n; see
 /// [`CalibrationError`], which also has the other norms.
 ///
@@ -377,7 +423,7 @@ impl Accumulator for CalibrationError {
 #[doc(alias = "ECE")]
 pub fn calibration_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<f64> {
     value_over(CalibrationError::new(bins, CalibrationNorm::Expected)?, predictions, labels)
@@ -401,7 +447,7 @@ pub fn calibration_error(
 #[doc(alias("debiased L2", "debiased RMSCE"))]
 pub fn debiased_calibration_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<DebiasedCalibrationError> {
     let bins = updated(CalibrationBins::new(bins)?, predictions, labels)?;
@@ -426,7 +472,7 @@ pub fn debiased_calibration_error(
 /// ```
 pub fn reliability_diagram(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<ReliabilityDiagram> {
     value_over(CalibrationBins::new(bins)?, predictions, labels)

@@ -38,14 +38,19 @@
 //! Uncertainty Calibration" (2019), for the quadratic norm.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error, Fraction, Labels, Result};
+use softlabel_core::{Error, Fraction, Result};
+
+use softlabel_kernels::EqualWidthBins;
 
 use crate::accumulator::EMPTY;
 use crate::bin::{Bin, error_over, rows_of};
 use crate::equal_mass::{bins_of_equal_mass, checked};
-use crate::predictions::check;
+use crate::predictions::{check, for_rows};
 use crate::ranking::Ranking;
-use crate::{CalibrationBins, CalibrationNorm, Predictions};
+use crate::{
+    Accumulator, CalibrationBins, CalibrationNorm, Observed, Predictions, ReliabilityDiagram,
+    Weight,
+};
 
 /// The calibration error of one class.
 ///
@@ -135,28 +140,64 @@ impl ClasswiseErrors {
     }
 }
 
+/// Values of a few thousand rows counted without weights and summed without compensation: what of
+/// K·M bins can be touched for every row.
+pub(crate) struct Tally {
+    rows: u32,
+    edges: EqualWidthBins,
+    /// Of every class its bins, in order: how many values, how many of them of the label, their sum.
+    values: Vec<u32>,
+    labels: Vec<u32>,
+    sums: Vec<f64>,
+}
+
+impl Tally {
+    /// After so many rows a plain sum is off by at most 4e-13 of its size.
+    const ROWS: u32 = 4096;
+
+    fn add(&mut self, label: usize, probabilities: &[f64]) {
+        self.rows += 1;
+        let count = self.edges.count();
+        let classes = self.values.chunks_exact_mut(count).zip(self.sums.chunks_exact_mut(count));
+        for ((values, sums), &p) in classes.zip(probabilities) {
+            let bin = self.edges.index(p);
+            values[bin] += 1;
+            sums[bin] += p;
+        }
+        if let Some(&p) = probabilities.get(label) {
+            self.labels[label * count + self.edges.index(p)] += 1;
+        }
+    }
+}
+
+/// Checks that predictions are of so many classes.
+fn check_classes(expected: usize, predictions: &(impl Predictions + ?Sized)) -> Result<()> {
+    if predictions.classes() == expected {
+        return Ok(());
+    }
+    let [expected, found] =
+        [expected, predictions.classes()].map(|count| format!("{count} classes"));
+    Err(Error::mismatch("predictions", expected, found))
+}
+
 /// Checks that the states of all classes take these predictions, then gives each its probability of
 /// every row and whether the class was the label; how many rows there are.
 fn add_rows<S>(
     classes: &mut [S],
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
-    add: impl Fn(&mut S, f64, bool),
+    labels: &(impl Observed + ?Sized),
+    add: impl Fn(&mut S, f64, bool, Weight),
 ) -> Result<u64> {
     check(predictions, labels)?;
-    if predictions.classes() != classes.len() {
-        let [expected, found] =
-            [classes.len(), predictions.classes()].map(|count| format!("{count} classes"));
-        return Err(Error::mismatch("predictions", expected, found));
-    }
-    let mut probabilities = Vec::with_capacity(classes.len());
-    for (row, label) in labels.iter().enumerate() {
-        predictions.row_probabilities(row, &mut probabilities);
-        for (class, (state, &probability)) in classes.iter_mut().zip(&probabilities).enumerate() {
-            add(state, probability, class == label);
+    check_classes(classes.len(), predictions)?;
+    let mut rows = 0;
+    for_rows(predictions, labels, 0..predictions.rows(), |row, weight, probabilities| {
+        rows += 1;
+        for (class, (state, &probability)) in classes.iter_mut().zip(probabilities).enumerate() {
+            add(state, probability, class == row.label, weight);
         }
-    }
-    Ok(labels.len() as u64)
+    })?;
+    Ok(rows)
 }
 
 /// The number of classes, if it is one.
@@ -226,7 +267,7 @@ impl ClasswiseCalibration {
         Ok(Self { samples: 0, classes: vec![CalibrationBins::new(bins)?; classes] })
     }
 
-    /// Adds every row of `predictions` with its label.
+    /// Adds every row of `predictions` that counts, with its label and its weight.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if there is not one label a row, or if predictions or labels are of
@@ -234,11 +275,65 @@ impl ClasswiseCalibration {
     pub fn update(
         &mut self,
         predictions: &(impl Predictions + ?Sized),
-        labels: &Labels,
+        labels: &(impl Observed + ?Sized),
     ) -> Result<()> {
-        self.samples +=
-            add_rows(&mut self.classes, predictions, labels, CalibrationBins::count_value)?;
+        check(predictions, labels)?;
+        check_classes(self.classes.len(), predictions)?;
+        let mut tally = self.tally();
+        for_rows(predictions, labels, 0..predictions.rows(), |row, weight, probabilities| {
+            self.add_row(&mut tally, row.label, weight, probabilities);
+        })?;
+        self.take(&mut tally);
         Ok(())
+    }
+
+    /// An empty tally of these bins.
+    pub(crate) fn tally(&self) -> Tally {
+        let edges = self.classes.first().map(CalibrationBins::edges).cloned().unwrap_or_default();
+        let cells = edges.count() * self.classes.len();
+        Tally {
+            rows: 0,
+            edges,
+            values: vec![0; cells],
+            labels: vec![0; cells],
+            sums: vec![0.0; cells],
+        }
+    }
+
+    /// Adds the probabilities of a row, those of weight 1 to the tally, which is taken from time to
+    /// time and must be at the end.
+    pub(crate) fn add_row(
+        &mut self,
+        tally: &mut Tally,
+        label: usize,
+        weight: Weight,
+        probabilities: &[f64],
+    ) {
+        if weight != Weight::ONE {
+            self.samples += 1;
+            for (class, (bins, &p)) in self.classes.iter_mut().zip(probabilities).enumerate() {
+                bins.count_value(p, class == label, weight);
+            }
+            return;
+        }
+        tally.add(label, probabilities);
+        if tally.rows >= Tally::ROWS {
+            self.take(tally);
+        }
+    }
+
+    /// Adds what the tally holds and empties it.
+    pub(crate) fn take(&mut self, tally: &mut Tally) {
+        self.samples += u64::from(tally.rows);
+        let bins = self.classes.iter_mut().flat_map(CalibrationBins::contents_mut);
+        let cells = tally.values.iter_mut().zip(&mut tally.labels).zip(&mut tally.sums);
+        for (bin, ((values, labels), sum)) in
+            bins.zip(cells).filter(|(_, ((values, _), _))| **values > 0)
+        {
+            bin.add_rows(u64::from(*values), u64::from(*labels), *sum);
+            (*values, *labels, *sum) = (0, 0, 0.0);
+        }
+        tally.rows = 0;
     }
 
     /// Adds everything that was added to `other`.
@@ -265,6 +360,44 @@ impl ClasswiseCalibration {
     pub fn compute(&self) -> Option<ClasswiseErrors> {
         let classes = self.classes.iter();
         ClasswiseErrors::of(self.samples, classes.map(|bins| bins.contents().to_vec()))
+    }
+
+    /// The reliability diagram of every class: its probabilities against how often it was the label.
+    ///
+    /// No rows have no diagrams.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Probabilities};
+    /// use softlabel_metrics::ClasswiseCalibration;
+    /// let mut calibration = ClasswiseCalibration::new(2, 2)?;
+    /// let probabilities = Probabilities::new(&[0.75f32, 0.25], 2)?;
+    /// calibration.update(&probabilities, &Labels::new(&[1], 2)?)?;
+    /// let diagrams = calibration.diagrams();
+    /// assert_eq!(diagrams[0].bins[1].gap(), Some(-0.75));
+    /// assert_eq!(diagrams[1].bins[0].gap(), Some(0.75));
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    #[doc(alias("calibration by class", "calibration curve"))]
+    pub fn diagrams(&self) -> Vec<ReliabilityDiagram> {
+        self.classes.iter().filter_map(Accumulator::compute).collect()
+    }
+
+    /// The calibration error of every class in any norm, in their order; `None` for classes of which
+    /// no bin counts.
+    ///
+    /// ```
+    /// use softlabel_metrics::{CalibrationNorm, ClasswiseCalibration};
+    /// let empty = ClasswiseCalibration::new(3, 15)?;
+    /// assert_eq!(empty.calibration_errors(CalibrationNorm::BinAverage), [None; 3]);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn calibration_errors(&self, norm: CalibrationNorm) -> Vec<Option<f64>> {
+        self.classes.iter().map(|bins| bins.calibration_error(norm)).collect()
+    }
+
+    /// K, the number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes.len()
     }
 
     /// How many rows were added.
@@ -395,12 +528,12 @@ impl AdaptiveCalibration {
     pub fn update(
         &mut self,
         predictions: &(impl Predictions + ?Sized),
-        labels: &Labels,
+        labels: &(impl Observed + ?Sized),
     ) -> Result<()> {
         let threshold = self.threshold.get();
-        let add = |ranking: &mut Ranking, probability, happened| {
+        let add = |ranking: &mut Ranking, probability, happened, weight| {
             if probability >= threshold {
-                ranking.add(probability, happened);
+                ranking.add(probability, happened, weight);
             }
         };
         self.samples += add_rows(&mut self.classes, predictions, labels, add)?;
@@ -484,7 +617,7 @@ impl From<AdaptiveCalibration> for MassState {
 #[doc(alias("cwECE", "SCE"))]
 pub fn classwise_calibration_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<f64> {
     let mut calibration = ClasswiseCalibration::new(predictions.classes(), bins)?;
@@ -512,7 +645,7 @@ pub fn classwise_calibration_error(
 #[doc(alias("ACE", "TACE"))]
 pub fn adaptive_calibration_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
     threshold: Fraction,
 ) -> Result<f64> {

@@ -7,12 +7,12 @@
 //! ([`Scores::overconfidence`](crate::Scores::overconfidence)).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The mean of the largest probability of each row: 1/n Σ_i max_k p_ik.
 ///
@@ -35,8 +35,8 @@ pub struct MeanConfidence(Mean);
 impl Accumulator for MeanConfidence {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.0.add(row.confidence);
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.0.add(row.confidence, weight);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -69,6 +69,9 @@ impl Accumulator for MeanConfidence {
 /// assert_eq!(softlabel_metrics::mean_confidence(&undecided, &Labels::new(&[2], 4)?)?, 0.25);
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
-pub fn mean_confidence(predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<f64> {
+pub fn mean_confidence(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<f64> {
     value_over(MeanConfidence::default(), predictions, labels)
 }

@@ -7,12 +7,12 @@
 //! Source: C. E. Shannon, "A Mathematical Theory of Communication" (1948).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The mean entropy of the rows: −1/n Σ_i Σ_k p_ik ln p_ik, in nats.
 ///
@@ -35,8 +35,8 @@ pub struct MeanEntropy(Mean);
 impl Accumulator for MeanEntropy {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.0.add(row.entropy);
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.0.add(row.entropy, weight);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -70,6 +70,9 @@ impl Accumulator for MeanEntropy {
 /// assert!((entropy - 4.0f64.ln()).abs() < 1e-15);
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
-pub fn mean_entropy(predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<f64> {
+pub fn mean_entropy(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<f64> {
     value_over(MeanEntropy::default(), predictions, labels)
 }

@@ -24,16 +24,16 @@
 //! Calibration" (2019), for edges at midpoints.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error, Labels, Result};
+use softlabel_core::{Error, Result};
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::{EMPTY, updated, value_over};
-use crate::bin::{Bin, debiased_square, error_over};
+use crate::bin::{Bin, debiased_absolute, debiased_square, error_over};
 use crate::calibration::edges;
 use crate::ranking::{Ranking, TieGroup};
 use crate::{
-    Accumulator, CalibrationNorm, DEFAULT_BINS, DebiasedCalibrationError, Predictions,
-    ReliabilityDiagram,
+    Accumulator, CalibrationNorm, DEFAULT_BINS, DebiasedCalibrationError, Forecast,
+    ForecastAccumulator, Observed, Predictions, ReliabilityDiagram, Weight,
 };
 
 /// All confidences, put into bins of equal mass when they are asked for: the state behind adaptive
@@ -126,6 +126,12 @@ impl EqualMassCalibration {
         debiased_square(&self.contents())
     }
 
+    /// The expected calibration error over all rows so far without its bias; see
+    /// [`CalibrationBins`](crate::CalibrationBins::debiased_expected_error).
+    pub fn debiased_expected_error(&self) -> Option<f64> {
+        debiased_absolute(&self.contents())
+    }
+
     fn contents(&self) -> Vec<Bin> {
         bins_of_equal_mass(&self.ranking.tie_groups(), self.bins).into_iter().map(|b| b.0).collect()
     }
@@ -148,17 +154,24 @@ pub(crate) fn bins_of_equal_mass(groups: &[TieGroup], count: usize) -> Vec<(Bin,
             bins.push((Bin::default(), upper));
         }
         if let Some((bin, _)) = bins.last_mut() {
-            bin.merge(&Bin {
-                count: group.count(),
-                correct: group.right,
-                confidence: [group.score * group.count() as f64].into_iter().collect(),
-            });
+            bin.add_group(group);
         }
     }
     if let Some((_, upper)) = bins.last_mut() {
         *upper = 1.0;
     }
     bins
+}
+
+/// Bins with their upper edges as plain data.
+pub(crate) fn diagram(bins: &[(Bin, f64)], samples: u64) -> ReliabilityDiagram {
+    let mut lower = 0.0;
+    let bins = bins.iter().map(|(bin, upper)| {
+        let bin = bin.between(lower, *upper);
+        lower = *upper;
+        bin
+    });
+    ReliabilityDiagram { samples, bins: bins.collect() }
 }
 
 /// Where a group lies between the edges: log-probabilities may be a rounding above 0, and what they
@@ -168,22 +181,34 @@ fn place(group: &TieGroup) -> f64 {
 }
 
 /// The midpoints between consecutive chunks, ascending and perhaps with repetitions.
+///
+/// Rows that all weigh 1 are cut as NumPy's `array_split` cuts them; others where their weights reach
+/// m/M of the whole.
 fn inner_edges(groups: &[TieGroup], count: usize) -> Vec<f64> {
-    // The number of rows up to and with each group.
-    let ends: Vec<u64> = groups
-        .iter()
-        .scan(0, |end, group| {
-            *end += group.count();
+    let ends = |mass: fn(&TieGroup) -> f64| -> Vec<f64> {
+        let ends = groups.iter().scan(0.0, |end, group| {
+            *end += mass(group);
             Some(*end)
-        })
-        .collect();
-    let rows = ends.last().copied().unwrap_or(0);
-    let confidence = |row: u64| place(&groups[ends.partition_point(|&end| end <= row)]);
-    let count = rows.min(count as u64);
+        });
+        ends.collect()
+    };
+    let (rows, masses) = (ends(|group| group.rows as f64), ends(TieGroup::mass));
+    let Some((&total_rows, &total)) = rows.last().zip(masses.last()) else { return Vec::new() };
+    // The middle of what lies on both sides of a cut.
+    let middle = |ends: &[f64], cut: f64| {
+        let [below, above] =
+            [ends.partition_point(|&end| end < cut), ends.partition_point(|&end| end <= cut)];
+        let last = groups.len() - 1;
+        f64::midpoint(place(&groups[below.min(last)]), place(&groups[above.min(last)]))
+    };
+    if groups.iter().any(|group| group.mass() != group.rows as f64) {
+        return (1..count).map(|cut| middle(&masses, total * cut as f64 / count as f64)).collect();
+    }
+    let count = total_rows.min(count as f64);
     // The first rows mod count chunks have one row more than the others.
-    let start = |chunk: u64| chunk * (rows / count) + chunk.min(rows % count);
-    let middle = |row: u64| f64::midpoint(confidence(row - 1), confidence(row));
-    (1..count).map(|chunk| middle(start(chunk))).collect()
+    let (each, more) = ((total_rows / count).floor(), total_rows % count);
+    let starts = (1..).map(f64::from).take_while(|&chunk| chunk < count);
+    starts.map(|chunk| middle(&rows, chunk * each + chunk.min(more))).collect()
 }
 
 impl Default for EqualMassCalibration {
@@ -210,8 +235,8 @@ impl From<EqualMassCalibration> for State {
 impl Accumulator for EqualMassCalibration {
     type Value = ReliabilityDiagram;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.ranking.add(row.confidence, row.is_correct());
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.add_forecast(Forecast::top_label_of_row(row, weight));
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -224,15 +249,8 @@ impl Accumulator for EqualMassCalibration {
     }
 
     fn compute(&self) -> Option<ReliabilityDiagram> {
-        let mut lower = 0.0;
         let bins = bins_of_equal_mass(&self.ranking.tie_groups(), self.bins);
-        let bins = bins.iter().map(|(bin, upper)| {
-            let bin = bin.between(lower, *upper);
-            lower = *upper;
-            bin
-        });
-        let samples = self.samples();
-        (samples > 0).then(|| ReliabilityDiagram { samples, bins: bins.collect() })
+        (self.samples() > 0).then(|| diagram(&bins, self.samples()))
     }
 
     fn samples(&self) -> u64 {
@@ -241,6 +259,12 @@ impl Accumulator for EqualMassCalibration {
 
     fn reset(&mut self) {
         self.ranking.reset();
+    }
+}
+
+impl ForecastAccumulator for EqualMassCalibration {
+    fn add_forecast(&mut self, forecast: Forecast) {
+        self.ranking.add(forecast.probability, forecast.happened, forecast.weight);
     }
 }
 
@@ -262,7 +286,7 @@ impl Accumulator for EqualMassCalibration {
 #[doc(alias("adaptive ECE", "AdaECE"))]
 pub fn equal_mass_calibration_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<f64> {
     let calibration = updated(EqualMassCalibration::new(bins)?, predictions, labels)?;
@@ -286,7 +310,7 @@ pub fn equal_mass_calibration_error(
 /// ```
 pub fn equal_mass_reliability_diagram(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<ReliabilityDiagram> {
     value_over(EqualMassCalibration::new(bins)?, predictions, labels)

@@ -4,7 +4,7 @@
 //! the overview of the crate.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
@@ -12,7 +12,7 @@ use crate::number::{optional_or_infinite, or_infinite};
 use crate::{
     Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationNorm, DebiasedCalibrationError,
     LogitGap, MeanConfidence, MeanEntropy, MurphyDecomposition, MurphyTerms, NegativeLogLikelihood,
-    Predictions, ReliabilityDiagram,
+    Observed, Predictions, ReliabilityDiagram, Weight,
 };
 
 /// All metrics of a fixed state as one accumulator: the statistics of each row are computed once
@@ -65,20 +65,25 @@ impl Evaluation {
             ..Self::default()
         })
     }
+
+    /// M, the number of bins.
+    pub fn bins(&self) -> usize {
+        self.calibration.count()
+    }
 }
 
 impl Accumulator for Evaluation {
     type Value = Scores;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.accuracy.add(row);
-        self.negative_log_likelihood.add(row);
-        self.brier_score.add(row);
-        self.mean_confidence.add(row);
-        self.mean_entropy.add(row);
-        self.logit_gap.add(row);
-        self.calibration.add(row);
-        self.murphy.add(row);
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.accuracy.add_weighted(row, weight);
+        self.negative_log_likelihood.add_weighted(row, weight);
+        self.brier_score.add_weighted(row, weight);
+        self.mean_confidence.add_weighted(row, weight);
+        self.mean_entropy.add_weighted(row, weight);
+        self.logit_gap.add_weighted(row, weight);
+        self.calibration.add_weighted(row, weight);
+        self.murphy.add_weighted(row, weight);
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -228,7 +233,7 @@ impl Scores {
 /// ```
 pub fn evaluate(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<Scores> {
     value_over(Evaluation::new(bins)?, predictions, labels)

@@ -15,12 +15,12 @@
 //! Source: the margin of multiclass classification, K. Crammer and Y. Singer (2001).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::updated;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The mean lead of the label's logit over the largest other: 1/n Σ (z_y − max_{k≠y} z_k).
 ///
@@ -51,11 +51,11 @@ pub struct LogitGap {
 impl Accumulator for LogitGap {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
         match row.label_gap {
             f64::INFINITY => self.unrivalled += 1,
             f64::NEG_INFINITY => self.impossible += 1,
-            gap => self.finite.add(gap),
+            gap => self.finite.add(gap, weight),
         }
     }
 
@@ -102,7 +102,7 @@ impl Accumulator for LogitGap {
 #[doc(alias = "margin")]
 pub fn logit_gap(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
 ) -> Result<Option<f64>> {
     Ok(updated(LogitGap::default(), predictions, labels)?.compute())
 }

@@ -22,12 +22,13 @@
 //! of Neural Networks using Splines" (2021).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
-use softlabel_kernels::{CompensatedSum, RowStatistics};
+use softlabel_core::Result;
+use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
+use crate::cumulative::CumulativeDifference;
 use crate::ranking::Ranking;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Forecast, ForecastAccumulator, Observed, Predictions, Weight};
 
 /// The Kolmogorov-Smirnov calibration error: max_j |Σ_{i≤j} (c_i − a_i)| / n over rows by ascending
 /// confidence, in \[0, 1\].
@@ -57,8 +58,8 @@ pub struct KolmogorovSmirnovError(Ranking);
 impl Accumulator for KolmogorovSmirnovError {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.0.add(row.confidence, row.is_correct());
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.add_forecast(Forecast::top_label_of_row(row, weight));
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -67,15 +68,8 @@ impl Accumulator for KolmogorovSmirnovError {
     }
 
     fn compute(&self) -> Option<f64> {
-        let mut said = CompensatedSum::default();
-        let mut happened = 0;
-        let distances = self.0.tie_groups().into_iter().map(|group| {
-            said.add(group.score * group.count() as f64);
-            happened += group.right;
-            (said.value() - happened as f64).abs()
-        });
-        let samples = self.samples() as f64;
-        distances.reduce(f64::max).map(|largest| largest / samples)
+        let path = CumulativeDifference::of(&self.0.tie_groups())?;
+        Some(path.largest().max(-path.lowest()))
     }
 
     fn samples(&self) -> u64 {
@@ -84,6 +78,12 @@ impl Accumulator for KolmogorovSmirnovError {
 
     fn reset(&mut self) {
         self.0.reset();
+    }
+}
+
+impl ForecastAccumulator for KolmogorovSmirnovError {
+    fn add_forecast(&mut self, forecast: Forecast) {
+        self.0.add(forecast.probability, forecast.happened, forecast.weight);
     }
 }
 
@@ -104,7 +104,7 @@ impl Accumulator for KolmogorovSmirnovError {
 #[doc(alias("KS", "KS error"))]
 pub fn kolmogorov_smirnov_error(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
 ) -> Result<f64> {
     value_over(KolmogorovSmirnovError::default(), predictions, labels)
 }

@@ -13,12 +13,12 @@
 //! Source: as a score for forecasts I. J. Good, "Rational Decisions" (1952).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, Result};
+use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// The mean negative log-likelihood of the labels: −1/n Σ ln p_y, in nats.
 ///
@@ -62,11 +62,11 @@ impl NegativeLogLikelihood {
 impl Accumulator for NegativeLogLikelihood {
     type Value = f64;
 
-    fn add(&mut self, row: &RowStatistics) {
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
         if row.label_log_probability == f64::NEG_INFINITY {
             self.zero_probability_labels += 1;
         } else {
-            self.finite.add(-row.label_log_probability);
+            self.finite.add(-row.label_log_probability, weight);
         }
     }
 
@@ -106,7 +106,7 @@ impl Accumulator for NegativeLogLikelihood {
 #[doc(alias("NLL", "log loss", "cross-entropy"))]
 pub fn negative_log_likelihood(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
 ) -> Result<f64> {
     value_over(NegativeLogLikelihood::default(), predictions, labels)
 }

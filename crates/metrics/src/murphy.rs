@@ -29,25 +29,28 @@
 //! Decomposition" (2008), for the terms within bins.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error, Labels, Result};
+use softlabel_core::{Error, Result};
 use softlabel_kernels::{CompensatedSum, EqualWidthBins, RowStatistics};
 
 use crate::accumulator::value_over;
 use crate::calibration::edges;
 use crate::mean::Mean;
-use crate::{Accumulator, Predictions};
+use crate::weight::Mass;
+use crate::{Accumulator, Forecast, ForecastAccumulator, Observed, Predictions, Weight};
 
 /// The rows of one bin; d is the confidence less the middle of the bin.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cell {
-    count: u64,
-    correct: u64,
-    /// Σ d.
+    /// Σ w.
+    mass: Mass,
+    /// Σ w over the rows that are right.
+    correct: Mass,
+    /// Σ w d.
     difference: CompensatedSum,
-    /// Σ d².
+    /// Σ w d².
     square: CompensatedSum,
-    /// Σ d over the rows that are right.
+    /// Σ w d over the rows that are right.
     difference_of_correct: CompensatedSum,
 }
 
@@ -144,19 +147,8 @@ impl From<MurphyDecomposition> for State {
 impl Accumulator for MurphyDecomposition {
     type Value = MurphyTerms;
 
-    fn add(&mut self, row: &RowStatistics) {
-        let right = row.is_correct();
-        self.score.add((row.confidence - f64::from(u8::from(right))).powi(2));
-        let bin = self.edges.index(row.confidence);
-        let difference = row.confidence - self.middle(bin);
-        let cell = &mut self.cells[bin];
-        cell.count += 1;
-        cell.difference.add(difference);
-        cell.square.add(difference * difference);
-        if right {
-            cell.correct += 1;
-            cell.difference_of_correct.add(difference);
-        }
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.add_forecast(Forecast::top_label_of_row(row, weight));
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -166,8 +158,8 @@ impl Accumulator for MurphyDecomposition {
         }
         self.score.merge(&other.score);
         for (cell, other) in self.cells.iter_mut().zip(&other.cells) {
-            cell.count += other.count;
-            cell.correct += other.correct;
+            cell.mass.merge(&other.mass);
+            cell.correct.merge(&other.correct);
             cell.difference.merge(other.difference);
             cell.square.merge(other.square);
             cell.difference_of_correct.merge(other.difference_of_correct);
@@ -177,14 +169,15 @@ impl Accumulator for MurphyDecomposition {
 
     fn compute(&self) -> Option<MurphyTerms> {
         let brier = self.score.value()?;
-        let rows = self.score.samples as f64;
-        let correct: u64 = self.cells.iter().map(|cell| cell.correct).sum();
-        let accuracy = correct as f64 / rows;
+        let rows = self.score.mass.value();
+        let correct: f64 = self.cells.iter().map(|cell| cell.correct.value()).sum();
+        let accuracy = correct / rows;
         let [mut reliability, mut resolution, mut variance, mut covariance] =
             [CompensatedSum::default(); 4];
-        for (bin, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.count > 0) {
-            let count = cell.count as f64;
-            let share = cell.correct as f64 / count;
+        for (bin, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.mass.value() > 0.0)
+        {
+            let count = cell.mass.value();
+            let share = cell.correct.value() / count;
             let difference = cell.difference.value();
             let gap = self.middle(bin) + difference / count - share;
             reliability.add(count * gap * gap);
@@ -210,6 +203,23 @@ impl Accumulator for MurphyDecomposition {
     fn reset(&mut self) {
         self.score = Mean::default();
         self.cells.fill(Cell::default());
+    }
+}
+
+impl ForecastAccumulator for MurphyDecomposition {
+    fn add_forecast(&mut self, forecast: Forecast) {
+        self.score.add(forecast.residual().powi(2), forecast.weight);
+        let bin = self.edges.index(forecast.probability);
+        let difference = forecast.probability - self.middle(bin);
+        let cell = &mut self.cells[bin];
+        let weight = forecast.weight.get();
+        cell.mass.add(weight);
+        cell.difference.add(weight * difference);
+        cell.square.add(weight * difference * difference);
+        if forecast.happened {
+            cell.correct.add(weight);
+            cell.difference_of_correct.add(weight * difference);
+        }
     }
 }
 
@@ -285,7 +295,7 @@ impl MurphyTerms {
 /// ```
 pub fn murphy_decomposition(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     bins: usize,
 ) -> Result<MurphyTerms> {
     value_over(MurphyDecomposition::new(bins)?, predictions, labels)

@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A number as it is written down.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number, \"inf\" or \"-inf\"")]
-enum Written {
+pub(crate) enum Written {
     Finite(f64),
     Infinite(Infinite),
 }
 
 #[derive(Serialize, Deserialize)]
-enum Infinite {
+pub(crate) enum Infinite {
     #[serde(rename = "inf")]
     Positive,
     #[serde(rename = "-inf")]
@@ -54,6 +54,24 @@ pub(crate) mod or_infinite {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
         Written::deserialize(input).map(Into::into)
+    }
+}
+
+/// For fields of type `Vec<f64>`.
+pub(crate) mod all_or_infinite {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Written};
+
+    pub(crate) fn serialize<S: Serializer>(
+        numbers: &[f64],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written: Vec<Written> = numbers.iter().copied().map(Written::from).collect();
+        written.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<f64>, D::Error> {
+        let written = Vec::<Written>::deserialize(input)?;
+        Ok(written.into_iter().map(Into::into).collect())
     }
 }
 

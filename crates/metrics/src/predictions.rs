@@ -1,7 +1,9 @@
 //! What a metric can be computed from: one trait over the three kinds of prediction.
 
-use softlabel_core::{Error, Labels, LogProbabilities, Logits, Probabilities, Result, Scalar};
-use softlabel_kernels::{RowStatistics, softmax_in_place};
+use softlabel_core::{Error, LogProbabilities, Logits, Probabilities, Result, Scalar};
+use softlabel_kernels::{RowStatistics, log_softmax_in_place, softmax_in_place};
+
+use crate::{Observed, Weight};
 
 mod sealed {
     pub trait Sealed {}
@@ -9,8 +11,9 @@ mod sealed {
 
 /// Predictions of any kind, seen row by row through their [`RowStatistics`].
 ///
-/// Implemented for [`Logits`], [`LogProbabilities`] and [`Probabilities`] of `f32` and `f64`, and
-/// for nothing else: what the numbers mean is said by their type.
+/// Implemented for [`Logits`], [`LogProbabilities`] and [`Probabilities`] of every
+/// [`Scalar`], and for nothing else: what the numbers mean is said by their type.
+/// A row at a time is widened to `f64`; there is no copy of them all.
 /// The trait is object safe, so a program that learns the kind at run time can hold a
 /// `&dyn Predictions`.
 ///
@@ -52,10 +55,66 @@ pub trait Predictions: sealed::Sealed + Send + Sync {
     /// # Ok::<(), softlabel_core::Error>(())
     /// ```
     fn row_probabilities(&self, row: usize, probabilities: &mut Vec<f64>);
+
+    /// Replaces what is in `logarithms` by the K logarithms of the probabilities of a row; empties it
+    /// if there is no such row.
+    ///
+    /// Those of logits are their log-softmax, never the logarithm of a rounded probability.
+    ///
+    /// ```
+    /// use softlabel_core::Logits;
+    /// use softlabel_metrics::Predictions;
+    ///
+    /// let mut logarithms = Vec::new();
+    /// Logits::new(&[0.0f32, -2000.0], 2)?.row_log_probabilities(0, &mut logarithms);
+    /// assert_eq!(logarithms, [0.0, -2000.0]);
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    fn row_log_probabilities(&self, row: usize, logarithms: &mut Vec<f64>);
+
+    /// Both [`row_statistics`](Self::row_statistics) and
+    /// [`row_probabilities`](Self::row_probabilities), in one look at the row and in vectors.
+    ///
+    /// `None`, with `probabilities` empty, if there is no such row or no such class.
+    ///
+    /// ```
+    /// use softlabel_core::Logits;
+    /// use softlabel_metrics::Predictions;
+    ///
+    /// let mut probabilities = Vec::new();
+    /// let logits = Logits::new(&[0.0f32, 0.0], 2)?;
+    /// let row = logits.statistics_and_probabilities(0, 1, &mut probabilities).unwrap();
+    /// assert_eq!((row.confidence, row.label), (0.5, 1));
+    /// assert_eq!(probabilities, [0.5, 0.5]);
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    fn statistics_and_probabilities(
+        &self,
+        row: usize,
+        label: usize,
+        probabilities: &mut Vec<f64>,
+    ) -> Option<RowStatistics>;
+
+    /// Whether these are unnormalized scores, which alone have an energy.
+    fn are_logits(&self) -> bool;
+}
+
+/// Replaces what is in `wide` by the values of a row, if there is one.
+fn widen<'a, T: Scalar>(mut rows: impl Iterator<Item = &'a [T]>, row: usize, wide: &mut Vec<f64>) {
+    let row = rows.nth(row).unwrap_or_default();
+    wide.resize(row.len(), 0.0);
+    T::widen(row, wide);
+}
+
+fn exponentials(row: &mut [f64]) {
+    for value in row {
+        *value = value.exp();
+    }
 }
 
 macro_rules! predictions {
-    ($($name:ident through $from_row:ident and $to_probabilities:expr,)*) => {$(
+    ($($name:ident: $from_row:ident, probabilities: $probabilities:expr, logarithms: $logarithms:expr,
+       both: $both:expr, logits: $logits:literal;)*) => {$(
         impl<T: Scalar> sealed::Sealed for $name<'_, T> {}
 
         impl<T: Scalar> Predictions for $name<'_, T> {
@@ -72,31 +131,73 @@ macro_rules! predictions {
             }
 
             fn row_probabilities(&self, row: usize, probabilities: &mut Vec<f64>) {
-                let row = self.matrix().iter().nth(row).unwrap_or_default();
-                probabilities.clear();
-                probabilities.extend(row.iter().map(|&value| value.into()));
-                let to_probabilities: fn(&mut [f64]) = $to_probabilities;
+                widen(self.matrix().iter(), row, probabilities);
+                let to_probabilities: fn(&mut [f64]) = $probabilities;
                 to_probabilities(probabilities);
+            }
+
+            fn row_log_probabilities(&self, row: usize, logarithms: &mut Vec<f64>) {
+                widen(self.matrix().iter(), row, logarithms);
+                let to_logarithms: fn(&mut [f64]) = $logarithms;
+                to_logarithms(logarithms);
+            }
+
+            fn statistics_and_probabilities(
+                &self,
+                row: usize,
+                label: usize,
+                probabilities: &mut Vec<f64>,
+            ) -> Option<RowStatistics> {
+                widen(self.matrix().iter(), row, probabilities);
+                let both: fn(&mut [f64], usize) -> Option<RowStatistics> = $both;
+                let statistics = both(probabilities, label);
+                if statistics.is_none() {
+                    probabilities.clear();
+                }
+                statistics
+            }
+
+            fn are_logits(&self) -> bool {
+                $logits
             }
         }
     )*};
 }
 
 predictions! {
-    Logits through from_logits and |row| softmax_in_place(row),
-    LogProbabilities through from_log_probabilities and |row| {
-        for value in row {
-            *value = value.exp();
-        }
-    },
-    Probabilities through from_probabilities and |_| {},
+    Logits: from_logits,
+        probabilities: |row| softmax_in_place(row),
+        logarithms: |row| log_softmax_in_place(row),
+        both: |row, label| RowStatistics::from_logits_in_place(row, label),
+        logits: true;
+    LogProbabilities: from_log_probabilities,
+        probabilities: |row| exponentials(row),
+        logarithms: |_| {},
+        both: |row, label| {
+            let statistics = RowStatistics::from_log_probabilities(row, label);
+            exponentials(row);
+            statistics
+        },
+        logits: false;
+    Probabilities: from_probabilities,
+        probabilities: |_| {},
+        logarithms: |row| {
+            for value in row {
+                *value = value.ln();
+            }
+        },
+        both: |row, label| RowStatistics::from_probabilities(row, label),
+        logits: false;
 }
 
 /// Checks that there is one label a row and that both know the same classes.
-pub(crate) fn check(predictions: &(impl Predictions + ?Sized), labels: &Labels) -> Result<()> {
-    if labels.len() != predictions.rows() {
+pub(crate) fn check(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<()> {
+    if labels.rows() != predictions.rows() {
         let expected = format!("{} rows of predictions", predictions.rows());
-        return Err(Error::mismatch("labels", expected, format!("{} labels", labels.len())));
+        return Err(Error::mismatch("labels", expected, format!("{} labels", labels.rows())));
     }
     if labels.classes() != predictions.classes() {
         let expected = format!("{} classes, as the predictions", predictions.classes());
@@ -105,8 +206,41 @@ pub(crate) fn check(predictions: &(impl Predictions + ?Sized), labels: &Labels) 
     Ok(())
 }
 
+/// Checks that predictions and labels fit, then gives every row that counts to `each`: its statistics,
+/// its weight and its probabilities.
+pub(crate) fn for_each_row(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+    each: impl FnMut(&RowStatistics, Weight, &[f64]),
+) -> Result<()> {
+    check(predictions, labels)?;
+    for_rows(predictions, labels, 0..predictions.rows(), each)
+}
+
+/// The same for a part of the rows, of predictions and labels that fit.
+pub(crate) fn for_rows(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+    rows: std::ops::Range<usize>,
+    mut each: impl FnMut(&RowStatistics, Weight, &[f64]),
+) -> Result<()> {
+    let classes = predictions.classes();
+    let mut probabilities = Vec::with_capacity(classes);
+    for position in rows {
+        let Some((label, weight)) = labels.observation(position) else { continue };
+        let row = predictions.statistics_and_probabilities(position, label, &mut probabilities);
+        // What `check` and the types leave out: it never happens, and is no panic if it does.
+        let found = i64::try_from(label).unwrap_or(i64::MAX);
+        let row = row.ok_or(Error::LabelOutOfRange { position, found, classes })?;
+        each(&row, weight, &probabilities);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use softlabel_core::Labels;
+
     use super::*;
 
     #[test]

@@ -28,9 +28,13 @@
 //! a ResNet-110 on the 10,000 test images of CIFAR-10, between 0.0081 and 0.0105 where the average
 //! is an AURC of 0.0084.
 //!
-//! Numerical notes: a score is kept as it is and counts are integers, so merging is exact and order
-//! does not matter to the last bit; AUGRC, AUROC and FPR are quotients of exact integers.
-//! The state has 8 bytes a row, and computing it sorts a copy: O(n log n).
+//! Weights: a row takes as much of the coverage as it weighs, so sums over rows become sums of
+//! weights, and 1/n Σ_j becomes Σ_j w_j / W; tied rows share the weight of their group evenly.
+//!
+//! Numerical notes: a score is kept as it is and sums have compensation, so merging is exact and
+//! order does not matter to the last bit.
+//! The state has 8 bytes a row, 16 where rows have weights, and computing it sorts a copy:
+//! O(n log n).
 //!
 //! Source: R. El-Yaniv, Y. Wiener, "On the Foundations of Noise-free Selective Classification"
 //! (2010), for risk and coverage; Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-Reduced Uncertainty
@@ -40,12 +44,13 @@
 //! Examples in Neural Networks" (2017), for AUROC and AUPR.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error, Fraction, Labels, Result};
+use softlabel_core::{Error, Fraction, Result};
 use softlabel_kernels::{CompensatedSum, RowStatistics};
 
 use crate::accumulator::value_over;
+use crate::predictions::for_each_row;
 use crate::ranking::{Ranking, TieGroup};
-use crate::{Accumulator, Predictions};
+use crate::{Accumulator, Observed, Predictions, Weight};
 
 /// By what rows are ranked, the surest first.
 ///
@@ -69,6 +74,13 @@ pub enum ConfidenceScore {
     NegativeEntropy,
     /// The largest probability less the second, in \[0, 1\].
     Margin,
+    /// ln Σ_k e^{z_k} of logits, the negative energy, in (−∞, ∞).
+    ///
+    /// Log-probabilities and probabilities no longer know it:
+    /// [`update`](Accumulator::update) and [`selective_classification`] take logits alone then, and
+    /// a single row without it counts as 0, which is the log-sum-exp of its log-probabilities.
+    #[doc(alias = "free energy")]
+    Energy,
 }
 
 impl ConfidenceScore {
@@ -78,6 +90,7 @@ impl ConfidenceScore {
             Self::MaximumProbability => row.confidence,
             Self::NegativeEntropy => -row.entropy,
             Self::Margin => row.margin,
+            Self::Energy => row.log_sum_exp.unwrap_or(0.0),
         }
     }
 }
@@ -133,8 +146,20 @@ impl SelectiveClassification {
 impl Accumulator for SelectiveClassification {
     type Value = SelectiveScores;
 
-    fn add(&mut self, row: &RowStatistics) {
-        self.ranking.add(self.score.of(row), row.is_correct());
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.ranking.add(self.score.of(row), row.is_correct(), weight);
+    }
+
+    fn update(
+        &mut self,
+        predictions: &(impl Predictions + ?Sized),
+        labels: &(impl Observed + ?Sized),
+    ) -> Result<()> {
+        if self.score == ConfidenceScore::Energy && !predictions.are_logits() {
+            let what = "predictions to rank by energy";
+            return Err(Error::mismatch(what, "logits", "probabilities or their logarithms"));
+        }
+        for_each_row(predictions, labels, |row, weight, _| self.add_weighted(row, weight))
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
@@ -147,30 +172,7 @@ impl Accumulator for SelectiveClassification {
     }
 
     fn compute(&self) -> Option<SelectiveScores> {
-        let mut groups = self.ranking.tie_groups();
-        groups.reverse();
-        let curve = RiskCoverageCurve::of(&groups);
-        let last = curve.points.last()?;
-        let (wrong, samples) = (last.errors, last.kept);
-        let right = samples - wrong;
-        let aurc = area(&groups) / samples as f64;
-        let best: CompensatedSum =
-            (1..=wrong).map(|errors| errors as f64 / (right + errors) as f64).collect();
-        let ascending = groups.iter().rev();
-        Some(SelectiveScores {
-            score: self.score,
-            samples,
-            risk: last.risk,
-            aurc,
-            // Rounding may leave −1e-17 of the best order.
-            excess_aurc: (aurc - best.value() / samples as f64).max(0.0),
-            augrc: generalized_area(&groups, samples),
-            auroc: auroc(&groups, right, wrong),
-            aupr_success: average_precision(groups.iter().map(|g| (g.right, g.wrong)), right),
-            aupr_error: average_precision(ascending.map(|g| (g.wrong, g.right)), wrong),
-            fpr_at_95_tpr: false_positive_rate(&groups, right, wrong),
-            curve,
-        })
+        SelectiveScores::of(self.score, &self.ranking.tie_groups())
     }
 
     fn samples(&self) -> u64 {
@@ -182,70 +184,135 @@ impl Accumulator for SelectiveClassification {
     }
 }
 
-/// Σ_j risk(j), from groups by descending score.
+/// The numbers of [`SelectiveScores`] that need no curve.
+pub(crate) struct Areas {
+    pub(crate) risk: f64,
+    pub(crate) aurc: f64,
+    pub(crate) excess_aurc: f64,
+    pub(crate) augrc: f64,
+    pub(crate) auroc: Option<f64>,
+}
+
+impl Areas {
+    /// Of groups by ascending score; `None` of no rows.
+    pub(crate) fn of(groups: &[TieGroup]) -> Option<Self> {
+        let total = Totals::of(groups);
+        let mass = total.right + total.wrong;
+        let aurc = area(groups) / mass;
+        (total.rows > 0).then(|| Self {
+            risk: total.wrong / mass,
+            aurc,
+            // Rounding may leave −1e-17 of the best order.
+            excess_aurc: (aurc - best_area(&total) / mass).max(0.0),
+            augrc: generalized_area(groups, mass),
+            auroc: auroc(groups, &total),
+        })
+    }
+}
+
+/// Rows and weights of all groups.
+struct Totals {
+    rows: u64,
+    wrong_rows: u64,
+    right: f64,
+    wrong: f64,
+}
+
+impl Totals {
+    fn of(groups: &[TieGroup]) -> Self {
+        let mut total = Self { rows: 0, wrong_rows: 0, right: 0.0, wrong: 0.0 };
+        for group in groups {
+            total.rows += group.rows;
+            total.wrong_rows += group.wrong_rows;
+            total.right += group.right;
+            total.wrong += group.wrong;
+        }
+        total
+    }
+}
+
+/// Σ_j w_j risk(j), from groups by ascending score: the rows of a group share its weights evenly.
 fn area(groups: &[TieGroup]) -> f64 {
     let mut sum = CompensatedSum::default();
-    let (mut kept, mut errors) = (0, 0);
-    for group in groups {
-        let share = group.wrong as f64 / group.count() as f64;
-        sum.extend((1..=group.count()).map(|t| {
-            // The errors of a whole group are a whole number.
-            let expected = if t == group.count() { group.wrong as f64 } else { t as f64 * share };
-            (errors as f64 + expected) / (kept + t) as f64
-        }));
-        kept += group.count();
+    let (mut kept, mut errors) = (0.0, 0.0);
+    for group in groups.iter().rev() {
+        let (mass, rows) = (group.mass(), group.rows as f64);
+        if group.rows == 1 {
+            sum.add(mass * ((errors + group.wrong) / (kept + mass)));
+        } else {
+            let each = mass / rows;
+            sum.extend((1..=group.rows).map(|t| {
+                // The errors of a whole group are exact.
+                let share = if t == group.rows { 1.0 } else { t as f64 / rows };
+                each * ((errors + group.wrong * share) / (kept + mass * share))
+            }));
+        }
+        kept += mass;
         errors += group.wrong;
     }
     sum.value()
 }
 
-/// 1/n² Σ_j E(j), from groups by descending score: a group adds m·E₀ + e·(m + 1)/2.
-fn generalized_area(groups: &[TieGroup], samples: u64) -> f64 {
-    let (mut twice, mut errors) = (0_u128, 0_u128);
-    for group in groups {
-        let [count, wrong] = [group.count(), group.wrong].map(u128::from);
-        twice += 2 * count * errors + wrong * (count + 1);
-        errors += wrong;
+/// What [`area`] is where all right rows come first.
+fn best_area(total: &Totals) -> f64 {
+    let each = total.wrong / total.wrong_rows.max(1) as f64;
+    let risk = |t: u64| {
+        let errors = each * t as f64;
+        each * (errors / (total.right + errors))
+    };
+    (1..=total.wrong_rows).map(risk).collect::<CompensatedSum>().value()
+}
+
+/// 1/W² Σ_j w_j E(j), from groups by ascending score: one of mass m and k rows adds
+/// m·E₀ + m·e·(k + 1)/(2k).
+fn generalized_area(groups: &[TieGroup], mass: f64) -> f64 {
+    let mut sum = CompensatedSum::default();
+    let mut errors = 0.0;
+    for group in groups.iter().rev() {
+        let rows = group.rows as f64;
+        sum.add(group.mass() * errors);
+        sum.add(group.mass() * group.wrong * (rows + 1.0) / (2.0 * rows));
+        errors += group.wrong;
     }
-    twice as f64 / (2.0 * (samples as f64).powi(2))
+    sum.value() / (mass * mass)
 }
 
 /// The share of pairs of a right and a wrong row that are in order, ties counting half.
-fn auroc(groups: &[TieGroup], right: u64, wrong: u64) -> Option<f64> {
-    let (mut twice, mut above) = (0_u128, 0_u128);
-    for group in groups {
-        let tied = u128::from(group.right);
-        twice += u128::from(group.wrong) * (2 * above + tied);
-        above += tied;
+fn auroc(groups: &[TieGroup], total: &Totals) -> Option<f64> {
+    let mut twice = CompensatedSum::default();
+    let mut above = 0.0;
+    for group in groups.iter().rev() {
+        twice.add(group.wrong * (2.0 * above + group.right));
+        above += group.right;
     }
-    let pairs = right as f64 * wrong as f64;
-    (pairs > 0.0).then(|| twice as f64 / (2.0 * pairs))
+    let pairs = total.right * total.wrong;
+    (pairs > 0.0).then(|| twice.value() / (2.0 * pairs))
 }
 
 /// Σ_g (recall_g − recall_{g−1}) · precision_g over groups of (sought, other) rows.
-fn average_precision(groups: impl Iterator<Item = (u64, u64)>, sought: u64) -> Option<f64> {
+fn average_precision(groups: impl Iterator<Item = (f64, f64)>, sought: f64) -> Option<f64> {
     let mut sum = CompensatedSum::default();
-    let (mut found, mut kept) = (0, 0);
+    let (mut found, mut kept) = (0.0, 0.0);
     for (hits, misses) in groups {
         found += hits;
         kept += hits + misses;
-        sum.add(hits as f64 * (found as f64 / kept as f64));
+        sum.add(hits * (found / kept));
     }
-    (sought > 0).then(|| sum.value() / sought as f64)
+    (sought > 0.0).then(|| sum.value() / sought)
 }
 
 /// The share of wrong rows among the fewest groups, from the surest on, that hold 95 % of the right
 /// ones.
-fn false_positive_rate(groups: &[TieGroup], right: u64, wrong: u64) -> Option<f64> {
-    let (mut kept_right, mut kept_wrong) = (0, 0);
-    for group in groups {
+fn false_positive_rate(groups: &[TieGroup], total: &Totals) -> Option<f64> {
+    let (mut kept_right, mut kept_wrong) = (0.0, 0.0);
+    for group in groups.iter().rev() {
         kept_right += group.right;
         kept_wrong += group.wrong;
-        if 100 * u128::from(kept_right) >= 95 * u128::from(right) {
+        if 100.0 * kept_right >= 95.0 * total.right {
             break;
         }
     }
-    (right > 0 && wrong > 0).then(|| kept_wrong as f64 / wrong as f64)
+    (total.right > 0.0 && total.wrong > 0.0).then(|| kept_wrong / total.wrong)
 }
 
 /// One threshold of a [`RiskCoverageCurve`]: what keeping all rows of at least this score means.
@@ -312,22 +379,24 @@ pub struct RiskCoverageCurve {
 }
 
 impl RiskCoverageCurve {
-    /// The curve of groups by descending score.
+    /// The curve of groups by ascending score.
     fn of(groups: &[TieGroup]) -> Self {
-        let samples = groups.iter().map(TieGroup::count).sum();
-        let (mut kept, mut errors) = (0, 0);
+        let total = Totals::of(groups);
+        let (mut kept, mut errors, mut mass, mut wrong) = (0, 0, 0.0, 0.0);
         let point = |group: &TieGroup| {
-            kept += group.count();
-            errors += group.wrong;
+            kept += group.rows;
+            errors += group.wrong_rows;
+            mass += group.mass();
+            wrong += group.wrong;
             RiskCoveragePoint {
                 threshold: group.score,
                 kept,
                 errors,
-                coverage: kept as f64 / samples as f64,
-                risk: errors as f64 / kept as f64,
+                coverage: mass / (total.right + total.wrong),
+                risk: wrong / mass,
             }
         };
-        Self { samples, points: groups.iter().map(point).collect() }
+        Self { samples: total.rows, points: groups.iter().rev().map(point).collect() }
     }
 
     /// The risk of the fewest surest rows that make up at least this coverage, tied rows being
@@ -343,20 +412,33 @@ impl RiskCoverageCurve {
     /// # Ok::<(), softlabel_metrics::Error>(())
     /// ```
     pub fn risk_at_coverage(&self, coverage: Fraction) -> Option<f64> {
-        let (coverage, samples) = (coverage.get(), self.samples as f64);
-        let mut rows = (coverage * samples).ceil();
-        // The product may round up past a whole number: 0.55 · 100 is above 55.
-        if (rows - 1.0) / samples >= coverage {
-            rows -= 1.0;
-        }
-        let next = self.points.partition_point(|point| (point.kept as f64) < rows);
-        let point = self.points.get(next).filter(|_| rows > 0.0)?;
-        let (kept, errors) = match next.checked_sub(1).map(|before| &self.points[before]) {
-            Some(before) => (before.kept as f64, before.errors as f64),
-            None => (0.0, 0.0),
+        let coverage = coverage.get();
+        let next = self.points.partition_point(|point| point.coverage < coverage);
+        let point = self.points.get(next).filter(|_| coverage > 0.0)?;
+        let before = next.checked_sub(1).map(|before| self.points[before]);
+        // In rows where all weigh 1, whose errors are whole numbers, else in shares of all weights.
+        let whole = |p: &RiskCoveragePoint| p.coverage == p.kept as f64 / self.samples as f64;
+        let by_rows = before.iter().chain([point]).all(whole);
+        let mass = |p: &RiskCoveragePoint| {
+            if by_rows {
+                (p.kept as f64, p.errors as f64)
+            } else {
+                (p.coverage, p.coverage * p.risk)
+            }
         };
-        let share = (point.errors as f64 - errors) / (point.kept as f64 - kept);
-        Some((errors + share * (rows - kept)) / rows)
+        let wanted = if by_rows { coverage * self.samples as f64 } else { coverage };
+        let (kept, errors) = before.as_ref().map_or((0.0, 0.0), mass);
+        let (kept_with, errors_with) = mass(point);
+        let tied = (point.kept - before.map_or(0, |p| p.kept)) as f64;
+        let each = (kept_with - kept) / tied;
+        // The product may round up past a whole number: 0.55 · 100 is above 55.
+        let enough = |taken: f64| (kept + taken * each) * (1.0 + 4.0 * f64::EPSILON) >= wanted;
+        let mut taken = ((wanted - kept) / each).ceil().clamp(1.0, tied);
+        if taken > 1.0 && enough(taken - 1.0) {
+            taken -= 1.0;
+        }
+        let share = taken / tied;
+        Some((errors + (errors_with - errors) * share) / (kept + (kept_with - kept) * share))
     }
 
     /// The threshold with the largest coverage whose risk is at most this.
@@ -435,6 +517,26 @@ pub struct SelectiveScores {
 }
 
 impl SelectiveScores {
+    /// Of groups by ascending score; `None` of no rows.
+    pub(crate) fn of(score: ConfidenceScore, groups: &[TieGroup]) -> Option<Self> {
+        let Areas { risk, aurc, excess_aurc, augrc, auroc } = Areas::of(groups)?;
+        let total = Totals::of(groups);
+        let descending = groups.iter().rev();
+        Some(Self {
+            score,
+            samples: total.rows,
+            risk,
+            aurc,
+            excess_aurc,
+            augrc,
+            auroc,
+            aupr_success: average_precision(descending.map(|g| (g.right, g.wrong)), total.right),
+            aupr_error: average_precision(groups.iter().map(|g| (g.wrong, g.right)), total.wrong),
+            fpr_at_95_tpr: false_positive_rate(groups, &total),
+            curve: RiskCoverageCurve::of(groups),
+        })
+    }
+
     /// AURC less r + (1 − r) ln(1 − r), which is what the best order tends to for many rows.
     ///
     /// This is the excess AURC as Geifman, Uziel and El-Yaniv (2019) approximate it; on n rows it
@@ -479,7 +581,7 @@ impl SelectiveScores {
 #[doc(alias("AURC", "AUGRC", "AUROC", "AUPR"))]
 pub fn selective_classification(
     predictions: &(impl Predictions + ?Sized),
-    labels: &Labels,
+    labels: &(impl Observed + ?Sized),
     score: ConfidenceScore,
 ) -> Result<SelectiveScores> {
     value_over(SelectiveClassification::new(score), predictions, labels)

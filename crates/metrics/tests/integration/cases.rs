@@ -78,7 +78,10 @@ impl Case {
     /// Every row's score, and whether it is right.
     pub(crate) fn ranked(&self, score: ConfidenceScore) -> Vec<(f64, bool)> {
         let (logits, labels) = (self.logits(), self.labels());
-        let row = |(row, label)| logits.row_statistics(row, label).unwrap();
+        // The statistics that accumulators see: ties are a matter of the last bit.
+        let row = |(row, label)| {
+            logits.statistics_and_probabilities(row, label, &mut Vec::new()).unwrap()
+        };
         let rows = labels.iter().enumerate().map(row);
         rows.map(|row| (score.of(&row), row.is_correct())).collect()
     }

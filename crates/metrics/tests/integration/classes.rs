@@ -232,7 +232,11 @@ fn states_are_written_down() {
 
     let none = r#"{"samples":0,"classes":[]}"#;
     assert!(serde_json::from_str::<ClasswiseCalibration>(none).is_err());
-    let bin = r#"{"count":1,"correct":1,"confidence":{"sum":0.5,"compensation":0.0}}"#;
+    let one = r#"{"ones":1,"rest":{"sum":0.0,"compensation":0.0}}"#;
+    let confidence = r#"{"sum":0.5,"compensation":0.0}"#;
+    let bin = format!(
+        r#"{{"count":1,"mass":{one},"squares":{one},"correct":{one},"confidence":{confidence}}}"#
+    );
     let uneven = format!(r#"{{"samples":1,"classes":[[{bin}],[{bin},{bin}]]}}"#);
     let error = serde_json::from_str::<ClasswiseCalibration>(&uneven).unwrap_err().to_string();
     assert!(error.starts_with("state of a class: expected 1 bins, found 2 bins"), "{error}");

@@ -5,7 +5,11 @@
 
 mod cases;
 mod classes;
+mod defects;
+mod forecasts;
+mod full;
 mod golden;
+mod human;
 mod networks;
 mod properties;
 mod ranking;

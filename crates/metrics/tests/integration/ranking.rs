@@ -373,7 +373,7 @@ fn states_and_results_are_written_down() {
     SCORES.into_iter().map(SelectiveClassification::new).for_each(check);
     check(EqualMassCalibration::new(3).unwrap());
     check(KolmogorovSmirnovError::default());
-    let bad = r#"{"bins":0,"ranking":{"right":[],"wrong":[]}}"#;
+    let bad = r#"{"bins":0,"ranking":{"right":{"values":[]},"wrong":{"values":[]}}}"#;
     let error = serde_json::from_str::<EqualMassCalibration>(bad).unwrap_err().to_string();
     assert!(error.starts_with("number of bins must be in 1..=1000000, found 0"), "{error}");
 }

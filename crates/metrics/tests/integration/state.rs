@@ -178,7 +178,11 @@ fn results_are_written_down() {
 #[test]
 fn impossible_bins_are_not_read() {
     assert!(serde_json::from_str::<CalibrationBins>("[]").is_err());
-    let bin = r#"{"count":1,"correct":1,"confidence":{"sum":0.5,"compensation":0.0}}"#;
+    let one = r#"{"ones":1,"rest":{"sum":0.0,"compensation":0.0}}"#;
+    let confidence = r#"{"sum":0.5,"compensation":0.0}"#;
+    let bin = format!(
+        r#"{{"count":1,"mass":{one},"squares":{one},"correct":{one},"confidence":{confidence}}}"#
+    );
     let bins: CalibrationBins = serde_json::from_str(&format!("[{bin},{bin}]")).unwrap();
     assert_eq!((bins.count(), bins.samples()), (2, 2));
 }
