@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use anyhow::{Result, bail};
-use softlabel::prelude::{CrossEntropy, Smoothing, Target};
+use softlabel::prelude::{CrossEntropy, LinearCrossEntropy, Smoothing, Target};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::case::Case;
@@ -45,6 +45,7 @@ pub(crate) struct Operation {
     /// Where the warm copy goes: in the shape of the first leaf.
     place: Tensor,
     ours: CrossEntropy,
+    linear: LinearCrossEntropy,
     hard: bool,
     backward: bool,
     scaling: bool,
@@ -78,9 +79,11 @@ impl Operation {
         };
         let leaves = leaves.into_iter().map(leaf).collect::<Result<Vec<_>>>()?;
         let place = leaves[0].f_zeros_like()?;
-        let ours = CrossEntropy::new().with_smoothing(Smoothing::mixture(EPSILON)?);
+        let smoothing = Smoothing::mixture(EPSILON)?;
+        let ours = CrossEntropy::new().with_smoothing(smoothing.clone());
+        let linear = LinearCrossEntropy::new(CrossEntropy::new().with_smoothing(smoothing));
         let (backward, scaling) = (case.backward, case.scaling);
-        Ok(Self { leaves, target, place, ours, hard, backward, scaling })
+        Ok(Self { leaves, target, place, ours, linear, hard, backward, scaling })
     }
 
     /// Everyone who is compared, softlabel first.
@@ -139,7 +142,10 @@ impl Operation {
 
     fn ours(&self, leaves: &[Tensor], target: &Tensor) -> Result<Tensor> {
         let target = if self.hard { Target::Hard(target) } else { Target::Soft(target) };
-        Ok(self.ours.forward(&logits(leaves)?, target)?)
+        match leaves {
+            [features, weights] => Ok(self.linear.forward(features, weights, None, target)?),
+            _ => Ok(self.ours.forward(&leaves[0], target)?),
+        }
     }
 
     /// How far the gradient of the first leaf is off, in its first rows and of its largest entry there.

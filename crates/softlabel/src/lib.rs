@@ -81,7 +81,9 @@ pub mod prelude {
     #[cfg(feature = "tch")]
     pub use softlabel_distill::{Distillation, TeacherLogits};
     #[cfg(feature = "tch")]
-    pub use softlabel_losses::{ClassAxis, CrossEntropy, Target, cross_entropy};
+    pub use softlabel_losses::{
+        ClassAxis, CrossEntropy, LinearCrossEntropy, Target, cross_entropy,
+    };
     pub use softlabel_metrics::{Accumulator, Evaluation, evaluate};
     pub use softlabel_posthoc::{Calibrator, PlattScaling, TemperatureScaling};
     pub use softlabel_targets::{Convention, LabelNoise, Smoothing, smooth_one_hot};

@@ -112,21 +112,31 @@ pub fn check_labels(labels: &Tensor, logits: &Tensor, ignore_index: Option<i64>)
     Ok(labels)
 }
 
-/// Checks soft targets against logits `[.., K]`: a float dtype, the same shape and device, no negative value or NaN,
-/// every row summing to 1 within 1e-3. Rows where `ignored` is true may hold anything.
+/// How far the sum of a soft row may be from 1.
+pub const SOFT_ROW_TOLERANCE: f64 = 1e-3;
+
+/// Checks that soft targets go with logits `[.., K]`: a float dtype, the same shape and device. Their values are
+/// [`check_soft_row_values`]'.
 ///
 /// # Errors
-/// [`Error::Kind`], [`Error::Shape`], [`Error::Device`], or
-/// [`RowSum`](softlabel_core::Error::RowSum) / [`BadValue`](softlabel_core::Error::BadValue) with the first bad row.
-pub fn check_soft_rows(targets: &Tensor, logits: &Tensor, ignored: Option<&Tensor>) -> Result<()> {
+/// [`Error::Kind`], [`Error::Shape`] or [`Error::Device`].
+pub fn check_soft_rows_fit(targets: &Tensor, logits: &Tensor) -> Result<()> {
     const WHAT: &str = "soft targets";
-    const TOLERANCE: f64 = 1e-3;
     let rows = class_last(targets, ClassAxis::Last, WHAT)?;
     if rows.size() != logits.size() {
         let expected = format!("{:?} as the logits", logits.size());
         return Err(Error::Shape { what: WHAT, expected, found: targets.size() });
     }
-    check_same_device(targets, logits, WHAT)?;
+    check_same_device(targets, logits, WHAT)
+}
+
+/// Checks that rows `[.., K]` are distributions: no negative value or NaN, every row summing to 1 within
+/// [`SOFT_ROW_TOLERANCE`]. Rows where `ignored` is true may hold anything.
+///
+/// # Errors
+/// [`RowSum`](softlabel_core::Error::RowSum) / [`BadValue`](softlabel_core::Error::BadValue) with the first bad row.
+pub fn check_soft_row_values(rows: &Tensor, ignored: Option<&Tensor>) -> Result<()> {
+    const WHAT: &str = "soft targets";
     if rows.numel() == 0 {
         return Ok(());
     }
@@ -155,13 +165,22 @@ pub fn check_soft_rows(targets: &Tensor, logits: &Tensor, ignored: Option<&Tenso
         );
     }
     let sums = rows.f_sum_dim_intlist([-1_i64].as_slice(), false, Kind::Double)?;
-    let off = sums.f_sub_scalar(1.0)?.f_abs()?.f_le(TOLERANCE)?.f_logical_not()?;
+    let off = sums.f_sub_scalar(1.0)?.f_abs()?.f_le(SOFT_ROW_TOLERANCE)?.f_logical_not()?;
     if let Some((at, row)) = first(&off)? {
         let found = f64::try_from(sums.f_get(at)?)?;
-        let tolerance = TOLERANCE;
+        let tolerance = SOFT_ROW_TOLERANCE;
         return Err(softlabel_core::Error::RowSum { what: WHAT, row, found, tolerance }.into());
     }
     Ok(())
+}
+
+/// Both of [`check_soft_rows_fit`] and [`check_soft_row_values`].
+///
+/// # Errors
+/// As they have.
+pub fn check_soft_rows(targets: &Tensor, logits: &Tensor, ignored: Option<&Tensor>) -> Result<()> {
+    check_soft_rows_fit(targets, logits)?;
+    check_soft_row_values(targets, ignored)
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use gradient_check::{Deviation, GradientCheck, gradient_check};
 pub use layout::{
-    ClassAxis, check_label_values, check_labels, check_labels_fit, check_same_device,
-    check_soft_rows, class_last,
+    ClassAxis, SOFT_ROW_TOLERANCE, check_label_values, check_labels, check_labels_fit,
+    check_same_device, check_soft_row_values, check_soft_rows, check_soft_rows_fit, class_last,
 };
 
 /// The version of libtorch that this build links, such as `2.11.0`; `unknown` in a `doc-only` build.

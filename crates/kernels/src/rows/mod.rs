@@ -54,6 +54,7 @@ mod avx2;
 mod avx512;
 mod careful;
 mod dispatch;
+mod distributions;
 mod element;
 mod exponential;
 mod fill;
@@ -72,6 +73,7 @@ use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
 pub use dispatch::{cpu_features, with_cpu_features};
+pub use distributions::{BadRow, first_bad_row};
 pub use element::{Accumulator, Element};
 pub use scaling::{copy_scaled_rows, scale_rows};
 pub use target::{

@@ -6,6 +6,7 @@
 // Helpers of one test program.
 #![allow(unreachable_pub)]
 
+mod distributions;
 mod edges;
 mod errors;
 mod reference;

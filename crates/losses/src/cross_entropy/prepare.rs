@@ -3,14 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use half::{bf16, f16};
 use softlabel_core::{Error as CoreError, Normalizer, Reduction};
+use softlabel_kernels::rows::{BadRow, first_bad_row};
 use softlabel_targets::{Dense, FusedTarget, Masses, MassesBy};
+use softlabel_tensor::slices::slice;
 use softlabel_tensor::{
-    ClassAxis, Error as TensorError, check_label_values, check_labels_fit, check_same_device,
-    check_soft_rows, class_last,
+    ClassAxis, Error as TensorError, SOFT_ROW_TOLERANCE, check_label_values, check_labels_fit,
+    check_same_device, check_soft_row_values, check_soft_rows_fit, class_last,
 };
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::fused::threads;
+use super::numbers::refused;
 use super::plan::Plan;
 use super::{CrossEntropy, Target};
 use crate::Result;
@@ -400,14 +405,53 @@ fn soft_rows(
 ) -> Result<(Tensor, MassesBy)> {
     let given = rows.f_detach()?;
     let rows = class_last(&given, loss.class_axis, "soft targets")?;
-    check_soft_rows(&rows, logits, ignored)?;
+    check_soft_rows_fit(&rows, logits)?;
+    let placed_rows = if spatial { given } else { rows.shallow_clone() }.f_contiguous()?;
+    if rows.device() == Device::Cpu {
+        let spatial = if spatial { leading(logits).iter().skip(1).product() } else { 1 };
+        check_distributions(&placed_rows, plan.classes, spatial, ignored)?;
+    } else {
+        check_soft_row_values(&rows, ignored)?;
+    }
     if let (MassesBy::All(masses), Dense::None) = (&plan.fused.masses, &plan.fused.dense) {
         let masses = Masses { label: 0.0, uniform: masses.uniform, dense: masses.label };
-        let rows = if spatial { given } else { rows };
-        return Ok((rows.f_contiguous()?, MassesBy::All(masses)));
+        return Ok((placed_rows, MassesBy::All(masses)));
     }
     let rows = smoothed_rows(&plan.fused, &rows.f_to_kind(computing_kind(logits)?)?)?;
     Ok((placed(rows, spatial)?, ROWS))
+}
+
+/// [`check_soft_row_values`] in one read.
+fn check_distributions(
+    rows: &Tensor,
+    classes: usize,
+    spatial: i64,
+    ignored: Option<&Tensor>,
+) -> Result<()> {
+    let ignored = ignored.map(slice::<bool>).transpose()?;
+    let spatial = usize::try_from(spatial).unwrap_or_default();
+    let (tolerance, threads) = (SOFT_ROW_TOLERANCE, threads());
+    let bad = match rows.f_kind()? {
+        Kind::Double => {
+            first_bad_row::<f64>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
+        }
+        Kind::BFloat16 => {
+            first_bad_row::<bf16>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
+        }
+        Kind::Half => {
+            first_bad_row::<f16>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
+        }
+        _ => first_bad_row::<f32>(slice(rows)?, classes, spatial, ignored, tolerance, threads),
+    };
+    let what = "soft targets";
+    let error = match bad.map_err(|error| refused(&error))? {
+        None => return Ok(()),
+        Some(BadRow::Value { row, class, found }) => {
+            CoreError::BadValue { what, expected: "a probability", row, class, found }
+        }
+        Some(BadRow::Sum { row, found }) => CoreError::RowSum { what, row, found, tolerance },
+    };
+    Err(TensorError::from(error).into())
 }
 
 /// Rows `[.., K]` as the logits lie.

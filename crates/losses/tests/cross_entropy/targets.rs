@@ -289,7 +289,11 @@ fn a_mean_over_weights_is_consistent_for_every_target() {
                 Target::Soft(&one_hot),
                 Target::Masked { rows: &one_hot, counted: &all },
                 Target::Mixed { first: &labels, second: &labels, share_of_second: &epsilons },
-                Target::Mixed { first: &labels, second: &(&labels * 0), share_of_second: &none },
+                Target::Mixed {
+                    first: &labels,
+                    second: &labels.zeros_like(),
+                    share_of_second: &none,
+                },
                 Target::Smoothed { labels: &labels, epsilons: &epsilons },
             ] {
                 let found = value(target);

@@ -1,0 +1,80 @@
+//! Which row is the first that is no distribution, against the definition.
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+use softlabel_kernels::rows::{BadRow, first_bad_row};
+
+const TOLERANCE: f64 = 1e-2;
+
+/// One row after the other, one value after the other.
+fn by_definition(
+    values: &[f64],
+    classes: usize,
+    spatial: usize,
+    ignored: &[bool],
+) -> Option<usize> {
+    (0..ignored.len()).filter(|&row| !ignored[row]).find(|row| {
+        let (item, column) = (row / spatial, row % spatial);
+        let of = |class| values[(item * classes + class) * spatial + column];
+        let sum: f64 = (0..classes).map(of).sum();
+        (0..classes).any(|class| of(class).is_nan() || of(class) < 0.0)
+            || (sum - 1.0).abs() > TOLERANCE
+    })
+}
+
+fn row_of(bad: BadRow) -> usize {
+    match bad {
+        BadRow::Value { row, .. } | BadRow::Sum { row, .. } => row,
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_first_bad_row_is_found(
+        items in 1usize..6,
+        classes in 1usize..40,
+        spatial in prop::sample::select(vec![1usize, 3, 16, 600]),
+        spoiled in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4), 0..4),
+        skipped in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        threads in 1usize..4,
+    ) {
+        let mut values = vec![1.0 / classes as f64; items * classes * spatial];
+        for (at, how) in spoiled {
+            let at = at.index(values.len());
+            values[at] = [-0.5, f64::NAN, 3.0, f64::INFINITY][how];
+        }
+        let mut ignored = vec![false; items * spatial];
+        for at in skipped {
+            let at = at.index(ignored.len());
+            ignored[at] = true;
+        }
+        let expected = by_definition(&values, classes, spatial, &ignored);
+        let find = |found: Option<BadRow>| found.map(row_of);
+        #[allow(clippy::cast_possible_truncation)] // Rounded as the rows of a user are.
+        let single: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        let half: Vec<bf16> = values.iter().map(|&value| bf16::from_f64(value)).collect();
+        let small: Vec<f16> = values.iter().map(|&value| f16::from_f64(value)).collect();
+        let ignored = Some(&ignored[..]);
+        let limit = TOLERANCE;
+        prop_assert_eq!(find(first_bad_row(&values, classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(&single, classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(&half, classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(&small, classes, spatial, ignored, limit, threads).unwrap()), expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let rows = [0.5f32, 0.5, 0.5, 0.5, 0.25, -0.25, 1.0, 0.0, 0.5, 0.6, 0.0, 0.0];
+    let find = |values: &[f32]| first_bad_row(values, 4, 1, None, 1e-3, 2).unwrap();
+    assert_eq!(find(&rows[..4]), Some(BadRow::Sum { row: 0, found: 2.0 }));
+    assert_eq!(find(&rows[4..]), Some(BadRow::Value { row: 0, class: 1, found: -0.25 }));
+    assert_eq!(find(&[]), None);
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_errors() {
+    assert!(first_bad_row(&[0.5f32; 3], 2, 1, None, 0.1, 1).is_err());
+    assert!(first_bad_row(&[0.5f32; 4], 2, 1, Some(&[false]), 0.1, 1).is_err());
+    assert!(first_bad_row(&[0.5f32; 4], 0, 1, None, 0.1, 1).is_err());
+}
