@@ -60,3 +60,37 @@ scalars! {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every value of both half precisions: what is widened together is what is widened alone.
+    #[test]
+    fn widening_is_exact() {
+        fn check<T: Scalar>(values: &[T]) {
+            let mut wide = vec![0.0; values.len()];
+            T::widen(values, &mut wide);
+            for (&value, &wide) in values.iter().zip(&wide) {
+                let alone: f64 = value.into();
+                assert!(alone == wide || (alone.is_nan() && wide.is_nan()), "{value:?}: {wide}");
+                if !alone.is_nan() {
+                    let back: f64 = T::narrow(wide).into();
+                    assert_eq!(back, alone);
+                }
+            }
+            // What does not fit is left out, on either side.
+            let mut one = [7.0; 1];
+            T::widen(values, &mut one);
+            let first: f64 = values[0].into();
+            assert_eq!(one, [first]);
+            let mut two = [7.0; 2];
+            T::widen(&values[..1], &mut two);
+            assert_eq!(two, [first, 7.0]);
+        }
+        check::<f16>(&(0..=u16::MAX).map(f16::from_bits).collect::<Vec<_>>());
+        check::<bf16>(&(0..=u16::MAX).map(bf16::from_bits).collect::<Vec<_>>());
+        check(&[0.1f32, f32::MAX, f32::MIN_POSITIVE]);
+        check(&[0.1f64, f64::INFINITY]);
+    }
+}

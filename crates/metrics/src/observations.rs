@@ -10,7 +10,8 @@ mod sealed {
 
 /// What was observed of every row: its label and its weight, or that it does not count.
 ///
-/// Implemented for [`Labels`], whose rows all count alike, and for [`Observations`].
+/// Implemented for [`Labels`], whose rows all count alike, for [`Observations`], and for references to
+/// both.
 pub trait Observed: sealed::Sealed + Sync {
     /// Number of rows, those that do not count included.
     fn rows(&self) -> usize;
@@ -20,6 +21,22 @@ pub trait Observed: sealed::Sealed + Sync {
 
     /// The label and the weight of a row; `None` if it does not count, or if there is no such row.
     fn observation(&self, row: usize) -> Option<(usize, Weight)>;
+}
+
+impl<T: Observed + ?Sized> sealed::Sealed for &T {}
+
+impl<T: Observed + ?Sized> Observed for &T {
+    fn rows(&self) -> usize {
+        (**self).rows()
+    }
+
+    fn classes(&self) -> usize {
+        (**self).classes()
+    }
+
+    fn observation(&self, row: usize) -> Option<(usize, Weight)> {
+        (**self).observation(row)
+    }
 }
 
 impl sealed::Sealed for Labels {}

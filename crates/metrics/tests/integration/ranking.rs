@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use softlabel_core::{Error, Fraction, Labels, LogProbabilities, Logits, Probabilities};
 use softlabel_metrics::{
     Accumulator, CalibrationNorm, ConfidenceScore, EqualMassCalibration, KolmogorovSmirnovError,
-    ReliabilityDiagram, SelectiveClassification, SelectiveScores, equal_mass_calibration_error,
-    equal_mass_reliability_diagram, kolmogorov_smirnov_error, selective_classification,
+    Observations, ReliabilityDiagram, SelectiveClassification, SelectiveScores,
+    equal_mass_calibration_error, equal_mass_reliability_diagram, kolmogorov_smirnov_error,
+    selective_classification,
 };
 
 use crate::cases::{Case, cases, shuffled_cases, tied_cases};
@@ -376,4 +377,27 @@ fn states_and_results_are_written_down() {
     let bad = r#"{"bins":0,"ranking":{"right":{"values":[]},"wrong":{"values":[]}}}"#;
     let error = serde_json::from_str::<EqualMassCalibration>(bad).unwrap_err().to_string();
     assert!(error.starts_with("number of bins must be in 1..=1000000, found 0"), "{error}");
+}
+
+/// Weights of selection: a right row of weight 3 above a wrong one of weight 1, below another of 2.
+#[test]
+fn weighted_rows_take_as_much_of_the_coverage() {
+    let probabilities = Probabilities::new(&[1.0f64, 0.0, 0.75, 0.25, 0.5, 0.5], 2).unwrap();
+    let observations = Observations::from(Labels::new(&[1, 0, 1], 2).unwrap());
+    let observations = observations.weighted(&[2.0, 3.0, 1.0]).unwrap();
+    let score = ConfidenceScore::MaximumProbability;
+    let scores = selective_classification(&probabilities, &observations, score).unwrap();
+    assert_close(scores.risk, 3.0 / 6.0);
+    // Risks 2/2, 2/5 and 3/6 over coverages of 2/6, 3/6 and 1/6.
+    assert_close(scores.aurc, (2.0 * 1.0 + 3.0 * 0.4 + 1.0 * 0.5) / 6.0);
+    assert_close(scores.augrc, (2.0 * 2.0 + 3.0 * 2.0 + 1.0 * 3.0) / 36.0);
+    // The right row is above one of three wrong weights.
+    assert_close(scores.auroc.unwrap(), 1.0 / 3.0);
+    let coverages: Vec<f64> = scores.curve.points.iter().map(|point| point.coverage).collect();
+    assert_eq!(coverages, [2.0 / 6.0, 5.0 / 6.0, 1.0]);
+    let at =
+        |coverage: f64| scores.curve.risk_at_coverage(Fraction::new(coverage).unwrap()).unwrap();
+    assert_close(at(0.2), 1.0);
+    assert_close(at(0.8), 0.4);
+    assert_close(at(1.0), 0.5);
 }
