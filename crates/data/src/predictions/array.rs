@@ -10,7 +10,7 @@ use super::npy;
 use crate::{Error, Result};
 
 /// How many bytes of an array are read at a time, if a row is not longer.
-const BLOCK_BYTES: usize = 4 << 20;
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// An array whose header was read.
 #[derive(Debug, Clone)]

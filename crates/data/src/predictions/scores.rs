@@ -172,7 +172,7 @@ impl<'a> Scores<'a> {
 
     /// Hands all rows to `take`, a block at a time, with the position of the first row of each.
     ///
-    /// A block has about a million numbers, so memory does not grow with the file; but an array in Fortran order is one
+    /// A block has a few million numbers, so memory does not grow with the file; but an array in Fortran order is one
     /// block, as its rows are not contiguous.
     ///
     /// # Errors
