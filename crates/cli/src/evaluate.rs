@@ -56,7 +56,9 @@ pub(crate) fn evaluate(options: &Evaluate) -> Result<Verdict> {
         print(&text(&evaluation))?;
     }
     let broken: Vec<String> = verdicts.into_iter().flatten().collect();
-    broken.iter().for_each(|text| note(text));
+    for text in &broken {
+        note(text);
+    }
     Ok(if broken.is_empty() { Verdict::Done } else { Verdict::CheckFailed })
 }
 

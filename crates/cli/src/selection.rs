@@ -69,15 +69,12 @@ pub(crate) fn choose(
             best = Some((method, nll));
         }
     }
-    match best {
-        Some((method, _)) => Ok((method, candidates)),
-        None => {
-            let reason =
-                |of: Candidate| format!("{}: {}", of.method, of.reason.unwrap_or_default());
-            let reasons: Vec<String> = candidates.into_iter().map(reason).collect();
-            bail!("no method could be cross-validated: {}", reasons.join("; "))
-        }
+    if let Some((method, _)) = best {
+        return Ok((method, candidates));
     }
+    let reason = |of: Candidate| format!("{}: {}", of.method, of.reason.unwrap_or_default());
+    let reasons: Vec<String> = candidates.into_iter().map(reason).collect();
+    bail!("no method could be cross-validated: {}", reasons.join("; "))
 }
 
 /// Rows to fit to, and rows to judge on.
