@@ -1,10 +1,19 @@
 //! The `softlabel` program.
 
+mod apply;
 mod arguments;
+mod calibrate;
+mod compare;
+mod evaluate;
+mod evaluation;
 mod output;
+mod predictions;
+#[cfg(feature = "torch")]
 mod progress;
 mod report;
+#[cfg(feature = "torch")]
 mod run;
+mod selection;
 
 use std::process::ExitCode;
 
@@ -26,8 +35,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr(&arguments);
     let result = match &arguments.command {
+        #[cfg(feature = "torch")]
         Command::Run(options) => run::run(options, arguments.quiet),
         Command::Report(options) => report::report(options),
+        Command::Evaluate(options) => evaluate::evaluate(options),
+        Command::Calibrate(options) => calibrate::calibrate(options),
+        Command::Apply(options) => apply::apply(options),
+        Command::Compare(options) => compare::compare(options),
     };
     match result {
         Ok(Verdict::Done) => ExitCode::SUCCESS,

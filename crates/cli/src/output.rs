@@ -31,6 +31,22 @@ struct RunOutput<'a> {
     summary: &'a Summary,
 }
 
+/// Prints a value as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// How tables are set where stdout goes to.
+pub(crate) fn table_style() -> TableStyle {
+    let width = Term::stdout().size_checked().map_or(UNSEEN, |(_, columns)| columns.into());
+    TableStyle { width, color: console::colors_enabled() }
+}
+
+/// Says something on stderr; nobody is left to tell if that is closed.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints the results of a run: the table and what changed, or one JSON object.
 pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -> Result<()> {
     let (root, report) =
@@ -38,11 +54,9 @@ pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -
     if json {
         let schema = "softlabel.run-output/1";
         let output = RunOutput { schema, folder: root, report, summary };
-        return print(&format!("{}\n", serde_json::to_string(&output)?));
+        return print_json(&output);
     }
-    let terminal = Term::stdout();
-    let width = terminal.size_checked().map_or(UNSEEN, |(_, columns)| columns.into());
-    let style = TableStyle { width, color: console::colors_enabled() };
+    let style = table_style();
     let mut text = table(summary, style);
     for (title, part) in [("What changed", changes(summary, style)), ("Checks", checks(summary))] {
         if !part.is_empty() {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::predictions::ArrayInfo;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -140,13 +142,109 @@ pub enum Error {
         /// What the file has.
         found: String,
     },
+    /// The extension of a file's name says no format.
+    #[error(
+        "{}: expected a file of predictions, named *.npy, *.npz, *.safetensors or *.csv",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A NumPy array has a header that cannot be understood.
+    #[error("not a NumPy array: {0}")]
+    Npy(#[source] io::Error),
+    /// An archive of NumPy arrays cannot be understood.
+    #[error("not an archive of NumPy arrays, or an incomplete one: {0}")]
+    Archive(#[source] zip::result::ZipError),
+    /// The content of a file is damaged, or the operating system could not read it.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// An array claims to be larger than any memory.
+    #[error("the header claims an array that is larger than any memory")]
+    TooLarge,
+    /// There are fewer or more bytes than the header says.
+    #[error("incomplete or damaged: expected {expected}, found {found}")]
+    Truncated {
+        /// How much there should be.
+        expected: String,
+        /// How much there is.
+        found: String,
+    },
+    /// The elements of an array are no numbers that are understood.
+    #[error("expected numbers, found elements of type {found}: {help}")]
+    ElementType {
+        /// The array.
+        name: String,
+        /// The type of its elements.
+        found: String,
+        /// How to save it otherwise.
+        help: &'static str,
+    },
+    /// The content of an array is wrong.
+    #[error("array `{name}`: {source}")]
+    InArray {
+        /// The name of the array.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// A line of a text file is wrong.
+    #[error("line {line}: {source}")]
+    InLine {
+        /// Number of the line, from 1.
+        line: u64,
+        /// What is wrong in it.
+        source: Box<Error>,
+    },
+    /// A file does not have what was looked for.
+    #[error("no {what} in the file, which has {found}{}", name_with(help))]
+    NoArray {
+        /// What was looked for.
+        what: String,
+        /// What the file has.
+        found: String,
+        /// The option that names it, or nothing.
+        help: &'static str,
+    },
+    /// Several arrays could be what was looked for.
+    #[error("several arrays could be the {what}: {candidates}; name one with {option}")]
+    Ambiguous {
+        /// What was looked for.
+        what: &'static str,
+        /// The arrays.
+        candidates: String,
+        /// The option that names it.
+        option: &'static str,
+    },
+    /// An array has another type or shape than it must have.
+    #[error("expected {expected}, found {found}")]
+    Array {
+        /// What was expected.
+        expected: String,
+        /// The array.
+        found: String,
+    },
 }
 
 impl Error {
+    /// Says in which array of which file it happened.
+    pub(crate) fn in_array(self, array: &ArrayInfo, path: &Path) -> Self {
+        let error = match &array.name {
+            Some(name) => Self::InArray { name: name.clone(), source: Box::new(self) },
+            None => self,
+        };
+        error.in_file(path)
+    }
+
     /// Says in which file it happened.
     pub(crate) fn in_file(self, path: &Path) -> Self {
         Self::InFile { path: path.to_owned(), source: Box::new(self) }
     }
+}
+
+fn name_with(option: &str) -> String {
+    if option.is_empty() { String::new() } else { format!("; name it with {option}") }
 }
 
 fn list(paths: &[PathBuf]) -> String {

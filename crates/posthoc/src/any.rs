@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::{LogProbabilities, Logits, Scalar};
 
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::{
-    BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, FitDiagnostics,
-    HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling, Result, TemperatureScaling,
-    VectorScaling,
+    BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
+    FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling, Result,
+    TemperatureScaling, VectorScaling,
 };
 
 /// A fitted map of any kind.
@@ -82,7 +82,7 @@ impl AnyCalibrator {
     }
 }
 
-/// A map of any kind from one of each, and what all of them can do.
+/// A map of any kind from one of each, what all of them can do, and their documents.
 macro_rules! any_of {
     ($($map:ident => $variant:ident),+ $(,)?) => {
         $(
@@ -91,14 +91,57 @@ macro_rules! any_of {
                     Self::$variant(map)
                 }
             }
+
+            impl From<$map> for Document {
+                fn from(map: $map) -> Self {
+                    Self::of(&map)
+                }
+            }
+
+            impl TryFrom<Document> for $map {
+                type Error = Error;
+
+                /// Read as any map is, and must turn out to be of its kind.
+                fn try_from(document: Document) -> Result<Self> {
+                    match AnyCalibrator::try_from(document)? {
+                        AnyCalibrator::$variant(map) => Ok(map),
+                        other => Err(Error::OtherMethod {
+                            expected: <$map as Written>::METHOD,
+                            found: other.method(),
+                        }),
+                    }
+                }
+            }
         )+
+
+        /// The methods that this version reads and writes.
+        pub(crate) const METHODS: &[&str] = &[$(<$map as Written>::METHOD),+];
+
+        impl From<AnyCalibrator> for Document {
+            fn from(map: AnyCalibrator) -> Self {
+                match map {
+                    $(AnyCalibrator::$variant(map) => Self::of(&map),)+
+                }
+            }
+        }
+
+        impl TryFrom<Document> for AnyCalibrator {
+            type Error = Error;
+
+            fn try_from(document: Document) -> Result<Self> {
+                match document.method()? {
+                    $(<$map as Written>::METHOD => Ok(Self::$variant(document.restore()?)),)+
+                    found => Err(Error::UnknownMethod { known: METHODS, found: found.into() }),
+                }
+            }
+        }
 
         impl AnyCalibrator {
             /// The name of the map's kind, as documents write it, such as `"temperature"` or
             /// `"platt"`.
             pub fn method(&self) -> &'static str {
                 match self {
-                    $(Self::$variant(_) => $map::METHOD,)+
+                    $(Self::$variant(_) => <$map as Written>::METHOD,)+
                 }
             }
         }

@@ -46,7 +46,7 @@ use softlabel_kernels::{
 };
 
 use crate::calibrator::{check_fit, map_rows};
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::one_vs_rest::{check_map_count, class_of, diagnostics, scores};
 use crate::sigmoid::Sigmoid;
 use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
@@ -60,7 +60,8 @@ const STALLED_GRADIENT: f64 = 1e-6;
 /// use softlabel_posthoc::BetaForm;
 /// assert_eq!(BetaForm::default(), BetaForm::Abm);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BetaForm {
     /// a, b and c.
     #[default]

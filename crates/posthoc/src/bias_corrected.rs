@@ -35,7 +35,7 @@ use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters};
 use crate::calibrator::{check_fit, map_rows};
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, TemperatureScaling};
 
 /// One temperature for all logits, and a constant for every class: q = softmax(z/T + b).

@@ -43,7 +43,7 @@ use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters, check_possible};
 use crate::calibrator::{check_class_count, check_fit, map_rows};
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::{Calibrator, FitDiagnostics, Result};
 
 /// How much the fit of a [`DirichletCalibration`] is held back: λ and μ, both finite and at least 0.
@@ -58,11 +58,42 @@ use crate::{Calibrator, FitDiagnostics, Result};
 /// assert!(Odir::new(-1.0, 0.0).is_err());
 /// # Ok::<(), softlabel_posthoc::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "OdirFields")]
 #[doc(alias = "off-diagonal and intercept regularization")]
 pub struct Odir {
     off_diagonal: f64,
     intercepts: f64,
+}
+
+/// [`Odir`] as it is read, before it is checked.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OdirFields {
+    off_diagonal: f64,
+    intercepts: f64,
+}
+
+impl Default for OdirFields {
+    fn default() -> Self {
+        let Odir { off_diagonal, intercepts } = Odir::default();
+        Self { off_diagonal, intercepts }
+    }
+}
+
+impl TryFrom<OdirFields> for Odir {
+    type Error = crate::Error;
+
+    fn try_from(fields: OdirFields) -> Result<Self> {
+        Self::new(fields.off_diagonal, fields.intercepts)
+    }
+}
+
+impl Default for Odir {
+    /// λ = μ = 1, a start; its authors choose both by cross-validation.
+    fn default() -> Self {
+        Self { off_diagonal: 1.0, intercepts: 1.0 }
+    }
 }
 
 impl Odir {
@@ -92,7 +123,7 @@ impl Odir {
     }
 
     /// As the factors of sums of squares.
-    fn penalty(self, classes: usize) -> Penalty {
+    pub(crate) fn penalty(self, classes: usize) -> Penalty {
         let classes = classes as f64;
         let off_diagonal = self.off_diagonal / (classes * (classes - 1.0)).max(1.0);
         Penalty { off_diagonal, intercepts: self.intercepts / classes }

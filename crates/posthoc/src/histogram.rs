@@ -47,7 +47,8 @@ use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Zeros};
 /// use softlabel_posthoc::Binning;
 /// assert_eq!(Binning::default(), Binning::EqualWidth);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Binning {
     /// Edges at m/M.
     #[default]
@@ -63,7 +64,8 @@ pub enum Binning {
 /// let options = HistogramOptions { binning: Binning::EqualMass, ..HistogramOptions::default() };
 /// assert_eq!(options.bins, 15);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {
     /// M, the number of bins: 1 to a million.
     pub bins: usize,

@@ -62,7 +62,8 @@ pub enum Interpolation {
 /// let options = IsotonicOptions { zeros: Zeros::Keep, ..IsotonicOptions::default() };
 /// assert_eq!(options.interpolation, Interpolation::Linear);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct IsotonicOptions {
     /// What the map is between the points of the fit.
     pub interpolation: Interpolation,

@@ -41,8 +41,8 @@ use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters, check_possible};
 use crate::calibrator::{check_class_count, check_fit, map_rows};
-use crate::document::Document;
-use crate::{Calibrator, FitDiagnostics, Result};
+use crate::document::{Document, Written};
+use crate::{Calibrator, FitDiagnostics, Odir, Result};
 
 /// A matrix and a constant for every class: q = softmax(Wz + b).
 ///
@@ -111,10 +111,45 @@ impl MatrixScaling {
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
     pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
+        Self::fit_penalized(logits, labels, Penalty::NONE)
+    }
+
+    /// Fits a matrix and a constant for every class, held back off the diagonal and in the
+    /// constants: matrix scaling with ODIR of Kull et al. (2019).
+    ///
+    /// Unlike [`fit`](Self::fit) it does not overfit where classes are many.
+    /// The penalty is that of [`Odir`]; the diagonal is free.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Logits};
+    /// use softlabel_posthoc::{MatrixScaling, Odir};
+    ///
+    /// let logits = Logits::new(&[2.0, 0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 1.0], 2)?;
+    /// let labels = Labels::new(&[0, 1, 1, 0], 2)?;
+    /// let map = MatrixScaling::fit_regularized(&logits, &labels, Odir::new(1e6, 1e6)?)?;
+    /// assert!(map.weights()[1].abs() < 1e-5 && map.intercepts()[0].abs() < 1e-5);
+    /// # Ok::<(), softlabel_posthoc::Error>(())
+    /// ```
+    pub fn fit_regularized<T: Scalar>(
+        logits: &Logits<'_, T>,
+        labels: &Labels,
+        regularization: Odir,
+    ) -> Result<Self> {
+        Self::fit_penalized(logits, labels, regularization.penalty(logits.classes()))
+    }
+
+    fn fit_penalized<T: Scalar>(
+        logits: &Logits<'_, T>,
+        labels: &Labels,
+        penalty: Penalty,
+    ) -> Result<Self> {
         check_fit(logits, labels)?;
         check_possible(Self::METHOD, logits)?;
         let rows = Logits::new(map_rows(logits, logits.classes(), |_| {})?, logits.classes())?;
-        let fitted = affine::fit(Self::METHOD, &rows, labels, Shape::Full, Penalty::NONE)?;
+        let fitted = affine::fit(Self::METHOD, &rows, labels, Shape::Full, penalty)?;
         let mut map = Self::from_parts(fitted.weights.clone(), fitted.intercepts.clone(), None)?;
         map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, labels)?);
         Ok(map)

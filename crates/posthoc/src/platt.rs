@@ -40,7 +40,7 @@ use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{log_odds_in_place, log_softmax_in_place};
 
 use crate::calibrator::{check_fit, map_rows, mean_nll};
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::sigmoid::{self, Sigmoid};
 use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
 

@@ -43,7 +43,7 @@ use softlabel_kernels::{
 };
 
 use crate::calibrator::{check_fit, map_rows, rows_and_labels};
-use crate::document::Document;
+use crate::document::{Document, Written};
 use crate::{Calibrator, Error, FitDiagnostics, FitOutcome, Result};
 
 /// The bounds of the temperature are s/`RANGE` and s·`RANGE`, s being the spread of the logits.

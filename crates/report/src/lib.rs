@@ -1,11 +1,14 @@
-//! Views of a run's results: one HTML file for a browser, and text for a terminal.
+//! Views of results, of a run or of saved predictions: one HTML file for a browser, and text for a terminal.
 //!
 //! [`html`] draws everything in a single file that needs no network and no JavaScript: what was run,
 //! the table, what changed, the checks, and a reliability diagram with a confidence histogram for each row.
 //! [`table`], [`changes`] and [`checks`] are the short form of the same for a terminal.
 //! Both take their numbers and their wording from one place, so they never disagree.
 //!
-//! This crate computes no metric and touches no file: it reads [`Summary`] and [`Provenance`], and returns text.
+//! [`evaluation_html`], [`evaluation_table`] and [`comparison_table`] do the same for the metrics of predictions that
+//! came from anywhere.
+//!
+//! This crate computes no metric and touches no file: it reads [`Summary`] and [`Provenance`] or [`FullScores`], and returns text.
 //!
 //! ```no_run
 //! use softlabel_report::{TableStyle, changes, html, table};
@@ -26,16 +29,19 @@
 //! With several seeds a number is `mean ± sd`, the sample standard deviation over the seeds.
 //! The best mean of a column is marked; rows that look the same at the digits shown share the mark.
 //!
+//! [`FullScores`]: softlabel_metrics::FullScores
 //! [`Summary`]: softlabel_results::Summary
 //! [`Provenance`]: softlabel_results::Provenance
 
 mod diagram;
 mod error;
+mod evaluation;
 mod html;
 mod numbers;
 mod terminal;
 mod words;
 
 pub use error::{Error, Result};
+pub use evaluation::{EvaluationView, comparison_table, evaluation_html, evaluation_table};
 pub use html::html;
 pub use terminal::{TableStyle, changes, checks, table};

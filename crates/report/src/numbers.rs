@@ -150,6 +150,12 @@ pub(crate) fn percent(share: f64) -> String {
     decimal(share * 100.0, 2) + " %"
 }
 
+/// A level of confidence in percent, without zeros at its end: `95 %`, `99.9 %`.
+pub(crate) fn level_of(share: f64) -> String {
+    let digits = decimal(share * 100.0, 4);
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned() + " %"
+}
+
 /// A whole number with its thousands set apart: `45,000`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();

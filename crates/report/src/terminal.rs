@@ -113,7 +113,7 @@ fn layout(summary: &Summary, metrics: &[Metric], spread: Spread, color: bool) ->
 }
 
 /// A table with a line below its heading and one at its end.
-fn plain_table(color: bool) -> Table {
+pub(crate) fn plain_table(color: bool) -> Table {
     let rule = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table
@@ -128,7 +128,7 @@ fn plain_table(color: bool) -> Table {
     table
 }
 
-fn set_margins(table: &mut Table) {
+pub(crate) fn set_margins(table: &mut Table) {
     // With the blank that stands for a line between columns, two blanks.
     for column in table.column_iter_mut().skip(1) {
         column.set_padding((1, 0));
@@ -236,6 +236,6 @@ fn line(text: &str) -> String {
 }
 
 /// Names come from files: a control character in one must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

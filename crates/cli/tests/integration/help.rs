@@ -2,6 +2,7 @@
 
 use crate::{Place, TINY};
 
+#[cfg(feature = "torch")]
 #[test]
 fn the_help_of_run() {
     let help = Place::new(TINY).softlabel(&["run", "--help"]).success();
@@ -99,6 +100,7 @@ fn without_arguments_the_usage_is_an_error() {
 }
 
 /// Arguments that are refused, and a part of what is said to them.
+#[cfg(feature = "torch")]
 fn check(arguments: &[&str], expected: &str) {
     let place = Place::new(TINY);
     let said = place.run(arguments).failure();
@@ -106,6 +108,7 @@ fn check(arguments: &[&str], expected: &str) {
     assert_eq!(place.names("."), ["recipe.toml"]);
 }
 
+#[cfg(feature = "torch")]
 #[test]
 fn arguments_that_are_not_understood_are_usage_errors() {
     check(&["--device", "gpu"], "none of auto, cpu, cuda:N");
@@ -115,6 +118,7 @@ fn arguments_that_are_not_understood_are_usage_errors() {
     check(&["--epochs", "3"], "unexpected argument '--epochs'");
 }
 
+#[cfg(feature = "torch")]
 #[test]
 fn a_number_of_threads_that_no_machine_has_is_refused() {
     let place = Place::new(TINY);
@@ -125,6 +129,7 @@ fn a_number_of_threads_that_no_machine_has_is_refused() {
     }
 }
 
+#[cfg(feature = "torch")]
 #[test]
 fn a_device_that_is_not_there_is_an_error() {
     check(&["--device", "cuda:1000"], "device cuda:1000 was asked for, but");

@@ -3,15 +3,23 @@
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[cfg(feature = "torch")]
 mod data;
+#[cfg(feature = "torch")]
 mod folders;
 mod help;
+#[cfg(feature = "torch")]
 mod numbers;
+#[cfg(feature = "torch")]
 mod output;
+mod predictions;
+#[cfg(feature = "torch")]
 mod recipes;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "torch")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -44,6 +52,7 @@ compare_with = "hard"
 "#;
 
 /// A demand on the numbers.
+#[cfg(feature = "torch")]
 fn check_of_accuracy(at_least: f64) -> String {
     format!("[[checks]]\narm = \"hard\"\nmetric = \"accuracy\"\nat_least = {at_least:?}\n")
 }
@@ -70,6 +79,7 @@ impl Place {
     }
 
     /// Names of all that lies in a folder, or none if there is no such folder.
+    #[cfg(feature = "torch")]
     fn names(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
@@ -96,6 +106,7 @@ impl Place {
     }
 
     /// `softlabel run recipe.toml`, on one thread, and more arguments.
+    #[cfg(feature = "torch")]
     fn run(&self, arguments: &[&str]) -> Finished {
         self.softlabel(&[&["run", "recipe.toml", "--threads", "1"], arguments].concat())
     }
@@ -140,6 +151,7 @@ fn data_with(name: &str) -> Option<PathBuf> {
 }
 
 /// A recipe that comes with the project.
+#[cfg(feature = "torch")]
 fn example(name: &str) -> String {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recipes");
     fs::read_to_string(examples.join(name)).unwrap()

@@ -13,6 +13,8 @@ mod idx;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod prediction_files;
+#[cfg(test)]
 mod predictions;
 #[cfg(test)]
 mod real;

@@ -9,6 +9,7 @@ mod document;
 mod golden;
 mod histogram;
 mod isotonic;
+mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
 mod platt;

@@ -19,20 +19,30 @@ const WITHOUT_LIBTORCH: [&str; 8] = [
     "softlabel-report",
 ];
 
+/// The program, which needs libtorch to train alone: not with `NO_FEATURES`.
+const PROGRAM: &str = "softlabel-cli";
+const DEFAULT_FEATURES: &[&str] = &[];
+const NO_FEATURES: &[&str] = &["--no-default-features"];
+
 /// Packages that stand for libtorch.
 const LIBTORCH: [&str; 2] = ["tch", "torch-sys"];
 
 /// Looks at every graph, then tests all of them with a LIBTORCH that leads nowhere.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
-    for package in WITHOUT_LIBTORCH {
-        let tree = tree(workspace, package)?;
+    let graphs = WITHOUT_LIBTORCH.map(|package| (package, DEFAULT_FEATURES));
+    for (package, features) in graphs.into_iter().chain([(PROGRAM, NO_FEATURES)]) {
+        let tree = tree(workspace, package, features)?;
         if let Some(culprit) = libtorch_in(&tree) {
+            let options = features.join(" ");
             bail!(
-                "{package} promises to need no libtorch, but depends on {culprit}; \
-                 see how: cargo tree -p {package} -e normal,build,dev -i {culprit}"
+                "{package} {options} promises to need no libtorch, but depends on {culprit}; \
+                 see how: cargo tree -p {package} {options} -e normal,build,dev -i {culprit}"
             );
         }
     }
+    // The commands of the program on saved predictions are built and tested without, too.
+    let arguments = [&["--package", PROGRAM], NO_FEATURES].concat();
+    step(cargo_without_libtorch(workspace, "test").args(arguments))?;
     let packages = WITHOUT_LIBTORCH.iter().flat_map(|name| ["--package", name]);
     step(cargo_without_libtorch(workspace, "test").args(packages))?;
     // The facade can do without, and everything can be checked and documented without.
@@ -53,10 +63,11 @@ fn cargo_without_libtorch(workspace: &Workspace, command: &str) -> Command {
 }
 
 /// The packages that `package` depends on, tests and build scripts included, one a line.
-fn tree(workspace: &Workspace, package: &str) -> Result<String> {
+fn tree(workspace: &Workspace, package: &str, features: &[&str]) -> Result<String> {
     let output = workspace
         .plain_cargo()
         .args(["tree", "--package", package])
+        .args(features)
         .args(["--edges", "normal,build,dev", "--prefix", "none"])
         .output()
         .context("cannot run cargo tree")?;
@@ -89,11 +100,18 @@ mod tests {
     }
 
     #[test]
+    fn the_program_trains_with_libtorch_and_does_the_rest_without() {
+        let workspace = Workspace::locate().unwrap();
+        let found = |features| libtorch_in(&tree(&workspace, PROGRAM, features).unwrap());
+        assert_eq!((found(DEFAULT_FEATURES), found(NO_FEATURES)), (Some("tch"), None));
+    }
+
+    #[test]
     fn the_tree_of_a_package_begins_with_it() {
         let workspace = Workspace::locate().unwrap();
-        let tree = tree(&workspace, "softlabel-core").unwrap();
+        let tree = tree(&workspace, "softlabel-core", DEFAULT_FEATURES).unwrap();
         assert!(tree.starts_with("softlabel-core v"), "{tree}");
-        let error = super::tree(&workspace, "softlabel-nothing").unwrap_err();
+        let error = super::tree(&workspace, "softlabel-nothing", DEFAULT_FEATURES).unwrap_err();
         assert!(error.to_string().contains("softlabel-nothing"), "{error}");
     }
 }

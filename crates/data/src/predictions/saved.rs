@@ -14,7 +14,6 @@
 //! Other tensors and other metadata in a file are ignored.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -22,6 +21,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
 use softlabel_core::{Error as ValueError, Labels, Logits};
 
+use super::tensors;
+use super::write::replace;
 use crate::{Error, Result};
 
 /// The value of the metadata key `schema`.
@@ -143,15 +144,7 @@ impl SavedPredictions {
     /// - [`Error::Io`] if the folder does not exist or cannot be written to.
     /// - [`Error::Values`] if a sample id does not fit an `i64`.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let bytes = self.to_bytes()?;
-        let cannot = |source| Error::Io { action: "write", path: path.to_owned(), source };
-        // The parent of a bare file name is "", which is the working folder.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut file = temporary_file(folder.unwrap_or(Path::new("."))).map_err(cannot)?;
-        file.write_all(&bytes).map_err(cannot)?;
-        file.as_file().sync_all().map_err(cannot)?;
-        file.persist(path).map_err(|error| cannot(error.error))?;
-        Ok(())
+        replace(path, &self.to_bytes()?)
     }
 
     /// Reads a file.
@@ -252,7 +245,7 @@ fn bad_id(found: f64) -> Error {
 }
 
 /// A temporary file that, once renamed, has the permissions that any new file would have.
-fn temporary_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+pub(crate) fn temporary_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
@@ -306,23 +299,9 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let size = |expected: String| Error::Size { expected, found: bytes.len() };
-        let (length, rest) = bytes
-            .split_first_chunk::<8>()
-            .ok_or_else(|| size("a safetensors file, at least 8 bytes".into()))?;
-        let length = u64::from_le_bytes(*length);
-        let (header, values) = usize::try_from(length)
-            .ok()
-            .and_then(|length| rest.split_at_checked(length))
-            .ok_or_else(|| size(format!("a safetensors file with a header of {length} bytes")))?;
-        // Checks that the tensors lie one after another without gaps, as long as their shapes say.
-        let header: Metadata = serde_json::from_slice(header).map_err(Error::Header)?;
-        if header.data_len() != values.len() {
-            let before = bytes.len() - values.len();
-            let expected = header.data_len();
-            return Err(size(format!("{before} bytes of header and {expected} of values")));
-        }
-        Ok(Self { header, values })
+        let (header, start) = tensors::header(bytes, bytes.len() as u64)?;
+        let values = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
+        Ok(Self { header, values: values.unwrap_or_default() })
     }
 
     fn metadata(&self, key: &'static str, expected: &'static str) -> Result<&str> {

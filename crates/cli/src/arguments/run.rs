@@ -1,36 +1,11 @@
-//! The command line.
+//! The options of `softlabel run`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
 use softlabel_tensor::DeviceChoice;
-
-/// Experiments on label smoothing, calibration and distillation.
-///
-/// Results go to stdout, progress and logs to stderr.
-/// Exit status: 0 done, 1 a check said no, 2 an error.
-#[derive(Debug, Parser)]
-#[command(name = "softlabel", version, propagate_version = true)]
-pub(crate) struct Arguments {
-    /// No progress and no log lines but errors.
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
-
-    /// More log lines; twice for still more. `SOFTLABEL_LOG` takes a filter such as `softlabel_train=debug`.
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Run(Run),
-    Report(Report),
-}
 
 /// Run an experiment from a recipe: train every arm for every seed, calibrate, judge, report.
 ///
@@ -94,17 +69,6 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "print_config")]
     #[allow(clippy::struct_field_names)] // Named as the flag.
     pub(crate) dry_run: bool,
-}
-
-/// Print the results of a run folder again, and write its report.html anew.
-#[derive(Debug, Args)]
-pub(crate) struct Report {
-    /// Folder of a run.
-    pub(crate) folder: PathBuf,
-
-    /// Print the results as one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// More than any machine has cores for would only wait for each other.

@@ -1,0 +1,56 @@
+//! The command line.
+
+mod predictions;
+#[cfg(feature = "torch")]
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use predictions::{
+    Apply, Bound, Calibrate, Choice, Compare, Evaluate, Reading, WrittenKind,
+};
+#[cfg(feature = "torch")]
+pub(crate) use run::Run;
+
+/// Experiments on label smoothing, calibration and distillation.
+///
+/// Results go to stdout, progress and logs to stderr.
+/// Exit status: 0 done, 1 a check said no, 2 an error.
+#[derive(Debug, Parser)]
+#[command(name = "softlabel", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// No progress and no log lines but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// More log lines; twice for still more. `SOFTLABEL_LOG` takes a filter such as `softlabel_train=debug`.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[cfg(feature = "torch")]
+    Run(Run),
+    Report(Report),
+    Evaluate(Evaluate),
+    Calibrate(Calibrate),
+    Apply(Apply),
+    Compare(Compare),
+}
+
+/// Print the results of a run folder again, and write its report.html anew.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Folder of a run.
+    pub(crate) folder: PathBuf,
+
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

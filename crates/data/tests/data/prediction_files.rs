@@ -1,0 +1,222 @@
+//! Files that other programs wrote: the same numbers, whatever the format, the type and the order of the bytes.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use softlabel_data::predictions::{
+    Checked, PredictionFile, PredictionWriter, ScoreBlock, ScoreKind, Targets, WrittenScores,
+};
+
+/// Exact in every type; 3 rows of 2 classes.
+const LOGITS: [f64; 6] = [0.5, -1.0, 2.0, 0.25, -3.0, 1.5];
+
+/// An array as NumPy writes it, format 1.0: magic, version, length of the header, header, elements.
+fn npy(descr: &str, fortran: bool, shape: &str, elements: &[u8]) -> Vec<u8> {
+    let order = if fortran { "True" } else { "False" };
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}");
+    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
+    let header = header + &" ".repeat(padding) + "\n";
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), elements].concat()
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn bytes<const N: usize>(values: &[f64], element: impl Fn(f64) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|&value| element(value)).collect()
+}
+
+/// All scores of a file as f64.
+fn logits(path: &Path, key: Option<&str>) -> Vec<f64> {
+    let file = PredictionFile::open(path).unwrap();
+    match file.scores(ScoreKind::Logits, key, None).unwrap().read().unwrap() {
+        ScoreBlock::Single(Checked::Logits(rows)) => {
+            rows.as_slice().iter().map(|&value| value.into()).collect()
+        }
+        ScoreBlock::Double(Checked::Logits(rows)) => rows.as_slice().to_vec(),
+        other => panic!("asked for logits, got {other:?}"),
+    }
+}
+
+fn error(path: &Path) -> String {
+    let scores = PredictionFile::open(path)
+        .and_then(|file| file.scores(ScoreKind::Probabilities, None, None)?.read().map(|_| ()));
+    scores.unwrap_err().to_string()
+}
+
+#[test]
+fn numpy_types_and_orders_give_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    #[allow(clippy::cast_possible_truncation)] // Exact.
+    let single = |value: f64| value as f32;
+    let columns: Vec<f64> = [0, 2, 4, 1, 3, 5].map(|place: usize| LOGITS[place]).into();
+    let cases = [
+        ("<f2", false, bytes(&LOGITS, |v| f16::from_f64(v).to_le_bytes())),
+        (">f2", false, bytes(&LOGITS, |v| f16::from_f64(v).to_be_bytes())),
+        ("<f4", false, bytes(&LOGITS, |v| single(v).to_le_bytes())),
+        (">f4", false, bytes(&LOGITS, |v| single(v).to_be_bytes())),
+        ("<f8", false, bytes(&LOGITS, f64::to_le_bytes)),
+        (">f8", false, bytes(&LOGITS, f64::to_be_bytes)),
+        ("<f4", true, bytes(&columns, |v| single(v).to_le_bytes())),
+        (">f8", true, bytes(&columns, f64::to_be_bytes)),
+    ];
+    for (descr, fortran, elements) in cases {
+        let path = write(folder.path(), "a.npy", &npy(descr, fortran, "3, 2", &elements));
+        assert_eq!(logits(&path, None), LOGITS, "{descr} {fortran}");
+    }
+}
+
+#[test]
+fn safetensors_of_every_float() {
+    let folder = tempfile::tempdir().unwrap();
+    #[allow(clippy::cast_possible_truncation)] // Exact.
+    let cases = [
+        (Dtype::BF16, bytes(&LOGITS, |v| bf16::from_f64(v).to_le_bytes())),
+        (Dtype::F16, bytes(&LOGITS, |v| f16::from_f64(v).to_le_bytes())),
+        (Dtype::F32, bytes(&LOGITS, |v| (v as f32).to_le_bytes())),
+        (Dtype::F64, bytes(&LOGITS, f64::to_le_bytes)),
+    ];
+    for (dtype, elements) in cases {
+        let logit = TensorView::new(dtype, vec![3, 2], &elements).unwrap();
+        let file = safetensors::serialize([("logits", logit)], None).unwrap();
+        let path = write(folder.path(), "a.safetensors", &file);
+        assert_eq!(logits(&path, None), LOGITS, "{dtype:?}");
+    }
+}
+
+#[test]
+fn arrays_of_an_archive_are_found_or_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npz");
+    let scores = npy("<f8", false, "3, 2", &bytes(&LOGITS, f64::to_le_bytes));
+    let labels = npy("<u2", false, "3,", &[1, 0, 0, 0, 1, 0]);
+    let archive = |members: &[(&str, &[u8])]| {
+        let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        for (name, member) in members {
+            let options = zip::write::SimpleFileOptions::default();
+            archive.start_file(format!("{name}.npy"), options).unwrap();
+            archive.write_all(member).unwrap();
+        }
+        archive.finish().unwrap();
+    };
+    archive(&[("a", &scores), ("b", &labels)]);
+    assert_eq!(logits(&path, None), LOGITS);
+    let found = PredictionFile::open(&path).unwrap().labels(None, 2, false).unwrap();
+    let Some(Targets::Classes(found)) = found else { panic!("{found:?}") };
+    assert_eq!(found.as_slice(), [1, 0, 1]);
+
+    archive(&[("a", &scores), ("b", &scores)]);
+    assert_eq!(logits(&path, Some("b")), LOGITS);
+    let file = PredictionFile::open(&path).unwrap();
+    let error = file.scores(ScoreKind::Logits, None, None).unwrap_err().to_string();
+    assert!(error.contains("`a` (f64 [3, 2]), `b` (f64 [3, 2])"), "{error}");
+    assert!(error.contains("--scores-key"), "{error}");
+    let error = file.scores(ScoreKind::Logits, Some("c"), None).unwrap_err().to_string();
+    assert!(error.contains("no array `c` for the scores"), "{error}");
+}
+
+#[test]
+fn labels_may_be_one_hot_counts_or_distributions() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = |values: &[f64], renormalize| {
+        let array = npy("<f8", false, "2, 2", &bytes(values, f64::to_le_bytes));
+        let path = write(folder.path(), "labels.npy", &array);
+        PredictionFile::open(&path).unwrap().only_labels(None, 2, renormalize)
+    };
+    let Targets::Classes(classes) = labels(&[0.0, 1.0, 1.0, 0.0], false).unwrap() else {
+        panic!("one-hot rows are classes")
+    };
+    assert_eq!(classes.as_slice(), [1, 0]);
+    for (values, renormalize) in [([3.0, 1.0, 0.0, 2.0], false), ([1.5, 0.5, 0.0, 0.5], true)] {
+        let Targets::Distributions(rows) = labels(&values, renormalize).unwrap() else {
+            panic!("{values:?} are distributions")
+        };
+        assert_eq!(rows.as_slice(), [0.75, 0.25, 0.0, 1.0]);
+    }
+    assert!(labels(&[1.5, 0.5, 0.0, 0.5], false).is_err());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let probabilities = |values: &[f64], shape: &str| {
+        let array = npy("<f8", false, shape, &bytes(values, f64::to_le_bytes));
+        write(folder.path(), "p.npy", &array)
+    };
+    let cases: [(&[f64], &str, &str); 5] = [
+        (&[0.5, 0.5, f64::NAN, 0.5], "2, 2", "row 1, class 0"),
+        (&[0.5, 0.5, 1.5, -0.5], "2, 2", "row 1"),
+        (&[0.5, 0.5, 0.5, 0.4], "2, 2", "row 1"),
+        (&[0.5, 0.5], "2, 2", "expected 128 bytes of header and 32 of f64 [2, 2]"),
+        (&[], "0, 2", "set of rows"),
+    ];
+    for (values, shape, expected) in cases {
+        let path = probabilities(values, shape);
+        let error = error(&path);
+        assert!(error.contains("p.npy") && error.contains(expected), "{error}");
+    }
+    let csv = write(folder.path(), "p.csv", b"a,b\n0.5,0.5\n0.5,x\n");
+    let message = error(&csv);
+    assert!(
+        message.contains("p.csv: line 3: expected a number in column `b`, found `x`"),
+        "{message}"
+    );
+    assert!(error(&folder.path().join("p.mat")).contains("*.npz"));
+    assert!(error(&folder.path().join("absent.npy")).contains("cannot read"));
+}
+
+#[test]
+fn a_column_of_scores_is_that_of_class_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.csv", b"prob,label\n0.75,1\n0.5,0\n");
+    let file = PredictionFile::open(&path).unwrap();
+    let scores = file.scores(ScoreKind::Probabilities, None, None).unwrap();
+    let block = scores.read().unwrap();
+    let ScoreBlock::Double(Checked::Probabilities(rows)) = block else { panic!("{block:?}") };
+    assert_eq!(rows.as_slice(), [0.25, 0.75, 0.5, 0.5]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_written_is_read(
+        values in prop::collection::vec(-50.0f64..50.0, 12),
+        extension in prop::sample::select(vec!["npy", "npz", "safetensors", "csv"]),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("a.{extension}"));
+        let scores = WrittenScores { name: "logits".into(), rows: 4, classes: 3, double: true };
+        let mut writer = PredictionWriter::new(&path, scores, None).unwrap();
+        writer.write(&values[..3]).unwrap();
+        writer.write(&values[3..]).unwrap();
+        writer.finish().unwrap();
+        prop_assert_eq!(logits(&path, None), values);
+    }
+
+    #[test]
+    fn no_bytes_panic(
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        cut in 0usize..200,
+        extension in prop::sample::select(vec!["npy", "npz", "safetensors", "csv"]),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let array = npy("<f8", false, "3, 2", &bytes(&LOGITS, f64::to_le_bytes));
+        let kept = &array[..cut.min(array.len())];
+        let path = write(folder.path(), &format!("a.{extension}"), &[kept, &noise].concat());
+        if let Ok(file) = PredictionFile::open(&path)
+            && let Ok(scores) = file.scores(ScoreKind::Logits, None, None)
+        {
+            _ = scores.read();
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Methods by name: what is to be fitted, as data.
+//!
+//! A program or a recipe names a method by a word, `"temperature"`, or by a table with what the
+//! method can be told, `{ method = "beta", form = "ab" }`; what is left out has its default.
+//! The names are those that documents of fitted maps carry.
+//! Steps of a composition are joined by `+`: `"temperature+isotonic"`.
+
+use std::str::FromStr;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use softlabel_core::{Labels, Logits, Scalar};
+
+use crate::any::METHODS;
+use crate::{
+    AnyCalibrator, BetaCalibration, BetaForm, BiasCorrectedTemperature, DirichletCalibration,
+    Error, HistogramBinning, HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixScaling,
+    Odir, PlattScaling, Result, TemperatureScaling, VectorScaling,
+};
+
+/// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
+///
+/// Read from a word or a table, written as a table; read from a text with [`FromStr`].
+///
+/// ```
+/// use softlabel_posthoc::{BetaForm, Method};
+///
+/// let method: Method = "beta".parse()?;
+/// assert_eq!(method, Method::Beta { form: BetaForm::Abm });
+/// assert_eq!(method.name(), "beta");
+///
+/// let method: Method = serde_json::from_str(r#"{"method": "beta", "form": "ab"}"#)?;
+/// assert_eq!(method, Method::Beta { form: BetaForm::Ab });
+/// assert_eq!(serde_json::from_str::<Method>(r#""platt""#)?, Method::Platt);
+///
+/// let error = "tepmerature".parse::<Method>().unwrap_err();
+/// assert!(error.to_string().starts_with(r#"unknown method "tepmerature", expected one of"#));
+/// # Ok::<(), softlabel_posthoc::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", tag = "method", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Method {
+    /// [`TemperatureScaling`].
+    Temperature,
+    /// [`BiasCorrectedTemperature`].
+    BiasCorrectedTemperature,
+    /// [`PlattScaling`].
+    Platt,
+    /// [`IsotonicCalibration`].
+    Isotonic(IsotonicOptions),
+    /// [`HistogramBinning`].
+    HistogramBinning(HistogramOptions),
+    /// [`BetaCalibration`].
+    Beta {
+        /// Which numbers are free.
+        #[serde(default)]
+        form: BetaForm,
+    },
+    /// [`VectorScaling`].
+    Vector,
+    /// [`MatrixScaling`].
+    Matrix {
+        /// How much it is held back; not at all without.
+        #[serde(default)]
+        regularization: Option<Odir>,
+    },
+    /// [`DirichletCalibration`].
+    Dirichlet(Odir),
+}
+
+impl Method {
+    /// The names of all methods.
+    ///
+    /// ```
+    /// assert!(softlabel_posthoc::Method::names().contains(&"temperature"));
+    /// ```
+    pub fn names() -> &'static [&'static str] {
+        METHODS
+    }
+
+    /// The name of the method, as fitted maps have it too.
+    pub fn name(&self) -> String {
+        match self.table().get("method") {
+            Some(Value::String(name)) => name.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Fits a map to `logits` `[rows, classes]` and their `labels`.
+    ///
+    /// # Errors
+    /// Those of the map's own `fit`.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Logits};
+    /// use softlabel_posthoc::{AnyCalibrator, Method};
+    ///
+    /// let logits = Logits::new([9.0f64.ln(), 0.0].repeat(4), 2)?;
+    /// let map = Method::Temperature.fit(&logits, &Labels::new(&[0, 0, 0, 1], 2)?)?;
+    /// let AnyCalibrator::Temperature(scaling) = map else { unreachable!() };
+    /// assert!((scaling.temperature().get() - 2.0).abs() < 1e-9);
+    /// # Ok::<(), softlabel_posthoc::Error>(())
+    /// ```
+    pub fn fit<T: Scalar>(&self, logits: &Logits<'_, T>, labels: &Labels) -> Result<AnyCalibrator> {
+        Ok(match self {
+            Self::Temperature => TemperatureScaling::fit(logits, labels)?.into(),
+            Self::BiasCorrectedTemperature => BiasCorrectedTemperature::fit(logits, labels)?.into(),
+            Self::Platt => PlattScaling::fit(logits, labels)?.into(),
+            Self::Isotonic(options) => IsotonicCalibration::fit(logits, labels, *options)?.into(),
+            Self::HistogramBinning(options) => {
+                HistogramBinning::fit(logits, labels, *options)?.into()
+            }
+            Self::Beta { form } => BetaCalibration::fit(logits, labels, *form)?.into(),
+            Self::Vector => VectorScaling::fit(logits, labels)?.into(),
+            Self::Matrix { regularization: None } => MatrixScaling::fit(logits, labels)?.into(),
+            Self::Matrix { regularization: Some(odir) } => {
+                MatrixScaling::fit_regularized(logits, labels, *odir)?.into()
+            }
+            Self::Dirichlet(odir) => DirichletCalibration::fit(logits, labels, *odir)?.into(),
+        })
+    }
+
+    /// The method as a table; every parameter is in it.
+    fn table(&self) -> Map<String, Value> {
+        // Writing to a value fails only for keys that are no strings, and methods have none.
+        match serde_json::to_value(self) {
+            Ok(Value::Object(table)) => table,
+            _ => Map::new(),
+        }
+    }
+
+    fn from_table(table: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let Some(Value::String(name)) = table.get("method") else {
+            return Err(serde_json::Error::custom("a table without the name of a `method`"));
+        };
+        if !METHODS.contains(&name.as_str()) {
+            let error = Error::UnknownMethod { known: METHODS, found: name.clone() };
+            return Err(serde_json::Error::custom(error));
+        }
+        let method = Self::deserialize(Value::Object(table.clone()))?;
+        let known = method.table();
+        match table.keys().find(|key| !known.contains_key(*key)) {
+            None => Ok(method),
+            Some(key) => {
+                let expected: Vec<&str> = known.keys().map(String::as_str).collect();
+                let expected = expected.join(", ");
+                Err(serde_json::Error::custom(format!(
+                    "the method {name:?} has no {key:?}, expected one of {expected}"
+                )))
+            }
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let name = text.trim().replace('-', "_");
+        if !METHODS.contains(&name.as_str()) {
+            return Err(Error::UnknownMethod { known: METHODS, found: text.into() });
+        }
+        let table = Map::from_iter([("method".to_owned(), Value::String(name))]);
+        Ok(Self::from_table(&table)?)
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The derived function of this name, not the trait's.
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+
+        impl<'de> Visitor<'de> for Word {
+            type Value = Method;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("the name of a method, or a table with its `method`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Method, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Method, A::Error> {
+                let table = Map::deserialize(MapAccessDeserializer::new(map))?;
+                Method::from_table(&table).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Word)
+    }
+}
