@@ -24,7 +24,7 @@ pub(crate) enum Instructions {
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// What every processor of the architecture has.
+    /// What every processor of the architecture has, which is NEON on aarch64.
     Portable,
 }
 
@@ -54,6 +54,7 @@ impl Instructions {
             Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => "avx2",
+            Instructions::Portable if cfg!(target_arch = "aarch64") => "neon",
             Instructions::Portable => "portable",
         }
     }

@@ -1,5 +1,6 @@
 //! Vectors as arrays: what every processor can do, and what the compiler makes vectors of where it
-//! may.
+//! may. On aarch64 that is always: every processor has NEON, and multiplies and adds in one
+//! instruction; on x86-64 without being told it is SSE2, which does not.
 
 use super::element::sealed::Convert;
 use super::exponential::{exp_double, exp_single};
@@ -55,7 +56,11 @@ macro_rules! array {
             fn mul_add(self, factor: Self, summand: Self) -> Self {
                 let mut lanes = self.0;
                 for i in 0..$lanes {
-                    lanes[i] = self.0[i] * factor.0[i] + summand.0[i];
+                    lanes[i] = if cfg!(target_arch = "aarch64") {
+                        self.0[i].mul_add(factor.0[i], summand.0[i])
+                    } else {
+                        self.0[i] * factor.0[i] + summand.0[i]
+                    };
                 }
                 Array(lanes)
             }
