@@ -19,7 +19,7 @@
 //! | [`digits()`] | 1,797 handwritten digits that come with this crate |
 //! | [`idx`] | the MNIST family |
 //! | [`cifar10`] | CIFAR-10, binary version |
-//! | [`predictions`] | logits and labels, as safetensors, and writes them |
+//! | [`predictions`] | scores and labels of any program, as npy, npz, safetensors or CSV, and writes them |
 //!
 //! Nothing is downloaded, no environment variable is read and nothing is printed: the program passes in where data
 //! lies and shows what an [`Error`] says.
