@@ -4,7 +4,8 @@
 //! - [`log_sum_exp`], [`log_softmax_in_place`], [`softmax_in_place`], [`log_odds_in_place`]: the
 //!   softmax family.
 //! - [`RowStatistics`]: what every metric needs of a row and its label, from one look at the row.
-//! - [`TiltedMoments`]: what a fit of the temperature needs of a row.
+//! - [`TiltedMoments`]: what a fit of the temperature needs of a row; [`RowOutline`] and
+//!   [`TiltedSums`]: of many at once.
 //! - [`EqualWidthBins`]: which bin a confidence falls into.
 //! - [`find_root`]: Newton's method that cannot leave its bracket.
 //! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS;
@@ -47,6 +48,9 @@ pub mod rows;
 mod softmax;
 mod statistics;
 mod sum;
+// Inlined into entry points that alone have the instructions switched on.
+#[allow(clippy::inline_always)]
+mod tilted;
 
 pub use bins::{EqualWidthBins, InvalidBinCount};
 pub use isotonic::{IsotonicBlock, isotonic_blocks};
@@ -58,3 +62,4 @@ pub use newton_descent::minimize_newton;
 pub use softmax::{log_softmax_in_place, log_sum_exp, softmax_in_place};
 pub use statistics::RowStatistics;
 pub use sum::CompensatedSum;
+pub use tilted::{RowOutline, TiltedSums};

@@ -53,9 +53,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod careful;
-mod dispatch;
+pub(crate) mod dispatch;
 mod distributions;
-mod element;
+pub(crate) mod element;
 mod exponential;
 mod fill;
 mod long;
@@ -63,11 +63,11 @@ mod portable;
 mod problem;
 mod scaling;
 mod scratch;
-mod sweep;
+pub(crate) mod sweep;
 mod target;
 mod threads;
 mod tile;
-mod vector;
+pub(crate) mod vector;
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
