@@ -64,26 +64,75 @@ pub struct SplitSizes {
     pub test: usize,
 }
 
-/// What was done to the logits of a trained model before they were judged.
+/// What was done to the logits of a trained model before they were judged: nothing, or a map fitted on the validation
+/// split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Calibration {
     /// Nothing.
     None,
-    /// Divided by a temperature fitted on the validation split.
+    /// Divided by a temperature.
     Temperature,
-    /// One-vs-rest Platt scaling fitted on the validation split.
+    /// A temperature, and a constant for every class.
+    BiasCorrectedTemperature,
+    /// One-vs-rest Platt scaling.
     Platt,
+    /// A non-decreasing map for every class.
+    Isotonic,
+    /// The frequencies of bins, for every class.
+    HistogramBinning,
+    /// Beta calibration of every class.
+    Beta,
+    /// A factor and a constant for every class.
+    Vector,
+    /// A matrix and a constant for every class.
+    Matrix,
+    /// A matrix of log-probabilities and a constant for every class.
+    Dirichlet,
 }
 
 impl Calibration {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::None,
+        Self::Temperature,
+        Self::BiasCorrectedTemperature,
+        Self::Platt,
+        Self::Isotonic,
+        Self::HistogramBinning,
+        Self::Beta,
+        Self::Vector,
+        Self::Matrix,
+        Self::Dirichlet,
+    ];
+
     /// As it is written in recipes and file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Temperature => "temperature",
+            Self::BiasCorrectedTemperature => "bias_corrected_temperature",
             Self::Platt => "platt",
+            Self::Isotonic => "isotonic",
+            Self::HistogramBinning => "histogram_binning",
+            Self::Beta => "beta",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+            Self::Dirichlet => "dirichlet",
         }
+    }
+
+    /// The one of a name.
+    ///
+    /// ```
+    /// use softlabel_results::Calibration;
+    ///
+    /// assert_eq!(Calibration::named("beta"), Some(Calibration::Beta));
+    /// assert_eq!(Calibration::named("guess"), None);
+    /// ```
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|calibration| calibration.name() == name)
     }
 }
 

@@ -87,9 +87,17 @@ pub enum Error {
     /// A target cannot be made.
     #[error(transparent)]
     Target(#[from] softlabel_targets::Error),
+    /// A part of an arm's loss does not go with the data, or with another part.
+    #[error("{key}: {source}")]
+    Loss {
+        /// The key of the recipe.
+        key: String,
+        /// Why not.
+        source: Box<Error>,
+    },
     /// A loss refused its input.
     #[error(transparent)]
-    Loss(#[from] softlabel_losses::Error),
+    LossInput(#[from] softlabel_losses::Error),
     /// A distillation refused its input.
     #[error(transparent)]
     Distill(#[from] softlabel_distill::Error),

@@ -12,7 +12,7 @@ use softlabel_core::{Error as ValueError, Logits, Temperature};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
 use softlabel_distill::TeacherLogits;
 use softlabel_metrics::Predictions;
-use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome, PlattScaling, TemperatureScaling};
+use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome, Method};
 use softlabel_results::{
     Calibration, DatasetSummary, DegenerateFit, RunFolder, SplitSizes, Summary, Timing,
 };
@@ -20,6 +20,7 @@ use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::event::Event;
+use crate::objective::check_loss;
 use crate::recipe::{Arm, Distill, Recipe};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
@@ -60,9 +61,9 @@ impl Experiment {
         }
         let samples = Samples::new(&data, &recipe.data, recipe.seed, device)?;
         let training = Training { recipe: &recipe, samples: &samples, seed: recipe.seed, device };
-        for arm in recipe.arms.values() {
+        for (name, arm) in &recipe.arms {
             training.network(&arm.model)?;
-            arm.loss.smoothing.fused(classes)?;
+            check_loss(name, &arm.loss, classes, device)?;
         }
         for model in recipe.models.keys() {
             if !recipe.arms.values().any(|arm| arm.model == *model) {
@@ -349,7 +350,7 @@ impl SeedRun<'_> {
             temperature = temperature.or(fitted);
             let fitted = fitted.map(Temperature::get);
             let degenerate = self.record_fit(arm, calibration, &calibrator, fitted)?;
-            if arm.arm.calibrate.contains(&calibration) {
+            if arm.arm.shows(calibration) {
                 let calibrated = calibrator.apply(test.logits());
                 let calibrated = calibrated.map_err(|source| arm.calibration_error(source))?;
                 self.score(arm, calibration, &test, &calibrated, fitted, degenerate)?;
@@ -437,7 +438,7 @@ impl ArmRun<'_> {
     /// What is fitted: what the table shows, and what a student wants of its teacher.
     fn fits(&self) -> Vec<Calibration> {
         let wanted = self.students().map(|distill| distill.teacher_calibration);
-        let mut fits = self.arm.calibrate.clone();
+        let mut fits: Vec<_> = self.arm.calibrate.iter().map(|fit| fit.calibration).collect();
         for calibration in wanted {
             if calibration != Calibration::None && !fits.contains(&calibration) {
                 fits.push(calibration);
@@ -451,12 +452,10 @@ impl ArmRun<'_> {
         let (arm, seed, map) = (self.name, self.training.seed, calibration.name());
         let _span = tracing::warn_span!("fit", arm, seed, map).entered();
         let (logits, labels) = (held_out.logits(), held_out.labels());
-        let fitted = match calibration {
-            Calibration::Platt => PlattScaling::fit(logits, labels).map(Into::into),
-            Calibration::None | Calibration::Temperature => {
-                TemperatureScaling::fit(logits, labels).map(Into::into)
-            }
-        };
+        let methods = || self.arm.calibrate.iter().filter(|fit| fit.calibration == calibration);
+        let method = methods().find_map(|fit| fit.method.clone());
+        // What is not in the recipe is a temperature that a student wants of its teacher.
+        let fitted = method.unwrap_or(Method::Temperature).fit(logits, labels);
         fitted.map_err(|source| self.calibration_error(source))
     }
 

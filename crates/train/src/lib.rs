@@ -44,7 +44,9 @@
 mod error;
 mod event;
 mod experiment;
+mod mixing;
 mod model;
+mod objective;
 mod optimize;
 mod recipe;
 mod samples;

@@ -108,8 +108,8 @@ pub(crate) fn comparisons(recipe: &Recipe, rows: &[Row]) -> Vec<Comparison> {
         if let Some(baseline) = &arm.compare_with {
             compare(row(baseline, Calibration::None), raw);
         }
-        for &calibration in &arm.calibrate {
-            compare(raw, row(name, calibration));
+        for fit in &arm.calibrate {
+            compare(raw, row(name, fit.calibration));
         }
         if let Some(baseline) = &arm.compare_with {
             let calibrated = row(baseline, Calibration::Temperature);

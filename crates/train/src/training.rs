@@ -1,19 +1,24 @@
 //! One training: an arm, a seed, from the first batch to the last.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
+use rand::{Rng, RngExt};
+use softlabel_core::Labels;
 use softlabel_data::{batches, seed};
-use softlabel_distill::{Distillation, TeacherLogits};
-use softlabel_losses::{CrossEntropy, Target};
+use softlabel_distill::TeacherLogits;
 use softlabel_metrics::evaluate;
+use softlabel_targets::MixPlan;
 use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::event::{Event, Validation};
+use crate::mixing::mix;
 use crate::model::Network;
+use crate::objective::{Criterion, Step};
 use crate::optimize::Optimizer;
-use crate::recipe::{Arm, Distill, Recipe};
-use crate::samples::{Part, Samples, label_tensor};
+use crate::recipe::{Arm, Loss, Recipe};
+use crate::samples::{Part, Samples};
 use crate::{Error, Result};
 
 /// What an arm is trained on and with.
@@ -22,39 +27,6 @@ pub(crate) struct Training<'a> {
     pub(crate) samples: &'a Samples,
     pub(crate) seed: u64,
     pub(crate) device: Device,
-}
-
-/// What pulls at the student: the labels, or the labels and a teacher.
-struct Objective {
-    hard: CrossEntropy,
-    soft: Option<(Distillation, TeacherLogits)>,
-}
-
-impl Objective {
-    fn new(arm: &Arm, teacher: Option<TeacherLogits>) -> Result<Self> {
-        let hard = CrossEntropy::new().with_smoothing(arm.loss.smoothing.clone());
-        let soft = match (&arm.distill, teacher) {
-            (Some(distill), Some(teacher)) => Some((distillation(distill)?, teacher)),
-            _ => None,
-        };
-        Ok(Self { hard, soft })
-    }
-
-    /// The loss of the samples `ids`, whose logits and labels these are.
-    fn loss(&self, logits: &Tensor, labels: &Tensor, ids: &Tensor) -> Result<Tensor> {
-        let target = Target::Hard(labels);
-        match &self.soft {
-            None => Ok(self.hard.forward(logits, target)?),
-            Some((distillation, teacher)) => {
-                Ok(distillation.forward(logits, &teacher.batch(ids)?, &self.hard, target)?)
-            }
-        }
-    }
-}
-
-fn distillation(distill: &Distill) -> Result<Distillation> {
-    let Distill { temperature, soft_weight, hard_weight, scale, .. } = *distill;
-    Ok(Distillation::new(temperature, soft_weight, hard_weight)?.with_scale(scale))
 }
 
 impl Training<'_> {
@@ -71,25 +43,39 @@ impl Training<'_> {
         let network = self.network(&arm.model)?;
         let settings = &self.recipe.training;
         let mut optimizer = Optimizer::new(settings, network.parameters())?;
-        let objective = Objective::new(arm, teacher)?;
-        let labels = label_tensor(&self.samples.observed, self.device)?;
+        let classes = self.samples.observed.classes();
         let count = self.samples.observed.len();
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
         let steps = settings.epochs * count.div_ceil(batch_size.get()) as u64;
+        let step_count = usize::try_from(steps).unwrap_or(usize::MAX);
+        let mut criterion = Criterion::new(arm, teacher, classes, step_count, self.device)?;
+        let mut mixing = seed::stream(self.seed, "mix");
         let mut step = 0;
         for epoch in 0..settings.epochs {
+            let observed = self.observed(&arm.loss, epoch)?;
             let mut total = Tensor::f_zeros([1], (tch::Kind::Double, self.device))?;
-            for batch in batches(count, batch_size, self.seed, epoch) {
-                let ids: Vec<i64> = batch.iter().map(|&position| position as i64).collect();
+            for positions in batches(count, batch_size, self.seed, epoch) {
+                let ids: Vec<i64> = positions.iter().map(|&position| position as i64).collect();
                 let ids = Tensor::f_from_slice(&ids)?.f_to_device(self.device)?;
-                let logits =
-                    network.forward(&self.samples.train.images.f_index_select(0, &ids)?)?;
-                let loss = objective.loss(&logits, &labels.f_index_select(0, &ids)?, &ids)?;
+                let labels = observed.select(&positions)?;
+                let mut images = self.samples.train.images.f_index_select(0, &ids)?;
+                let plan = self.mix_plan(&arm.loss, positions.len(), &mut mixing)?;
+                let mixed = plan.as_ref().map(|plan| plan.labels(&labels)).transpose()?;
+                if let Some(plan) = &plan {
+                    images = mix(&images, plan)?;
+                }
+                let logits = network.forward(&images)?;
+                let index = usize::try_from(step).unwrap_or(usize::MAX);
+                let mixed = mixed.as_ref();
+                let batch = Step { index, positions: &positions, labels: &labels, mixed };
+                let loss = criterion.loss(&logits, &batch)?;
                 let rate = settings.schedule.learning_rate(settings.learning_rate, step, steps);
                 optimizer.step(&loss, rate)?;
-                let _ = total.f_add_(&loss.f_detach()?.f_mul_scalar(batch.len() as f64)?)?;
+                let weighed = loss.f_detach()?.f_mul_scalar(positions.len() as f64)?;
+                let _ = total.f_add_(&weighed)?;
                 step += 1;
             }
+            criterion.finish_epoch()?;
             let loss = f64::try_from(&total)? / count as f64;
             let epoch = epoch + 1;
             if !loss.is_finite() {
@@ -106,6 +92,38 @@ impl Training<'_> {
             });
         }
         Ok(network)
+    }
+
+    /// The labels of an epoch: those of the data, or what is left of them.
+    fn observed(&self, loss: &Loss, epoch: u64) -> Result<Cow<'_, Labels>> {
+        let Some(disturb) = &loss.disturb_label else {
+            return Ok(Cow::Borrowed(&self.samples.observed));
+        };
+        let seed = seed::derive(self.seed, &format!("disturb/{epoch}"));
+        Ok(Cow::Owned(disturb.disturb(&self.samples.observed, seed)?))
+    }
+
+    /// Who is mixed with whom in a batch, if anybody is.
+    fn mix_plan(
+        &self,
+        loss: &Loss,
+        samples: usize,
+        random: &mut impl Rng,
+    ) -> Result<Option<MixPlan>> {
+        let shape = self.samples.train.subset.dataset().shape();
+        let by_cut = match (&loss.mixup, &loss.cutmix) {
+            (Some(_), Some(_)) => random.random::<bool>(),
+            (None, cutmix) => cutmix.is_some(),
+            (Some(_), None) => false,
+        };
+        let seed = random.random::<u64>();
+        Ok(match (&loss.mixup, &loss.cutmix) {
+            (_, Some(cutmix)) if by_cut => {
+                Some(cutmix.plan(samples, (shape.height, shape.width), seed)?)
+            }
+            (Some(mixup), _) => Some(mixup.plan(samples, seed)),
+            _ => None,
+        })
     }
 
     /// The untrained network of a model.

@@ -1,9 +1,10 @@
 //! The rules that types alone do not hold: ranges, and names that refer to each other.
 
 use softlabel_distill::Distillation;
+use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
-use super::{Arm, Demand, Model, Recipe, Training};
+use super::{Arm, Demand, Fit, Loss, Model, Recipe, Training};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
@@ -116,24 +117,29 @@ impl Recipe {
         if let Some(baseline) = &arm.compare_with {
             known(&at(&["compare_with"]), "earlier arm", baseline, earlier.clone())?;
         }
-        for (position, calibration) in arm.calibrate.iter().enumerate() {
+        for (position, Fit { calibration, .. }) in arm.calibrate.iter().enumerate() {
+            let earlier = &arm.calibrate[..position];
             require(
                 *calibration != Calibration::None
-                    && !arm.calibrate[..position].contains(calibration),
+                    && earlier.iter().all(|fit| fit.calibration != *calibration),
                 &["arms", name, "calibrate", &position.to_string()],
                 format!(
-                    "`{}` does not belong here: expected `temperature` or `platt`, each at most once",
+                    "`{}` does not belong here: expected methods, each at most once",
                     calibration.name()
                 ),
             )?;
         }
+        arm.loss.check(name)?;
         let mut fits = !arm.calibrate.is_empty();
         if let Some(distill) = &arm.distill {
             known(&at(&["distill", "teacher"]), "earlier arm", &distill.teacher, earlier)?;
             require(
-                distill.teacher_calibration != Calibration::Platt,
+                matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
                 &at(&["distill", "teacher_calibration"]),
-                "expected `none` or `temperature`: Platt scaling leaves no logits to teach",
+                format!(
+                    "expected `none` or `temperature`: `{}` leaves no logits to teach",
+                    distill.teacher_calibration.name()
+                ),
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
             let (soft, hard) = (distill.soft_weight, distill.hard_weight);
@@ -155,6 +161,15 @@ impl Recipe {
                 &at(&["loss", "smoothing"]),
                 "does nothing: distill.hard_weight is 0, so the labels do not count",
             )?;
+            require(
+                !arm.loss.is_mixed(),
+                &at(if arm.loss.mixup.is_some() {
+                    &["loss", "mixup"]
+                } else {
+                    &["loss", "cutmix"]
+                }),
+                "does not go with `distill`: the teacher says nothing of mixed images",
+            )?;
             if let Err(error) = Distillation::new(distill.temperature, soft, hard) {
                 return broken(&at(&["distill", "soft_weight"]), error.to_string());
             }
@@ -170,7 +185,7 @@ impl Recipe {
         let at = |key| ["checks", index, key];
         known(&at("arm"), "arm", &demand.arm, self.arms.keys())?;
         let there = demand.calibration == Calibration::None
-            || self.arms[&demand.arm].calibrate.contains(&demand.calibration);
+            || self.arms[&demand.arm].shows(demand.calibration);
         require(
             there,
             &at("calibration"),
@@ -200,6 +215,66 @@ impl Recipe {
             &at("at_least"),
             format!("must not be above `at_most`, which is {most}, found {least}"),
         )
+    }
+}
+
+impl Loss {
+    /// Whether its parts go together.
+    fn check(&self, arm: &str) -> Checked {
+        let at = |key| ["arms", arm, "loss", key];
+        require(
+            self.weights().any(|weight| !weight.is_zero()),
+            &at("weight"),
+            "must not be 0 where no term has a weight other than 0",
+        )?;
+        for (key, is_there) in [
+            ("online_smoothing", self.online_smoothing.is_some()),
+            ("zipf_smoothing", self.zipf_smoothing.is_some()),
+        ] {
+            require(
+                !is_there || self.smoothing.is_none(),
+                &at(key),
+                "stands in the place of `smoothing`: expected one of the two",
+            )?;
+            require(
+                !is_there || !self.is_mixed(),
+                &at(key),
+                "does not go with `mixup` or `cutmix`: expected samples of one label",
+            )?;
+        }
+        require(
+            self.online_smoothing.is_none() || self.zipf_smoothing.is_none(),
+            &at("zipf_smoothing"),
+            "stands in the place of `online_smoothing`: expected one of the two",
+        )?;
+        let bad = |weight: &&f64| !(**weight >= 0.0 && weight.is_finite());
+        if let Some(weight) = self.class_weights.iter().flatten().find(bad) {
+            let message = format!("a weight must be finite and not negative, found {weight:?}");
+            return broken(&at("class_weights"), message);
+        }
+        require(
+            self.class_weights.iter().all(|weights| weights.iter().any(|&weight| weight > 0.0)),
+            &at("class_weights"),
+            "expected at least one weight above 0",
+        )?;
+        let base = CrossEntropy::new;
+        for (key, tried) in [
+            ("z_loss", self.z_loss.map(|value| base().with_z_loss(value))),
+            ("softcap", self.softcap.map(|value| base().with_softcap(value))),
+            ("logit_scale", self.logit_scale.map(|value| base().with_logit_scale(value))),
+        ] {
+            if let Some(Err(error)) = tried {
+                return broken(&at(key), error.to_string());
+            }
+        }
+        for (index, term) in self.terms.iter().enumerate() {
+            require(
+                !(matches!(term.loss, AnyLoss::CorrectnessRanking(_)) && self.is_mixed()),
+                &["arms", arm, "loss", "terms", &index.to_string()],
+                "does not go with `mixup` or `cutmix`: a mixed sample is neither right nor wrong",
+            )?;
+        }
+        Ok(())
     }
 }
 

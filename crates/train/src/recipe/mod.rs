@@ -3,8 +3,10 @@
 //! A [`Recipe`] can only be made by parsing, which checks everything that can be checked without the data:
 //! unknown keys, ranges, names that refer to each other. What holds one is right.
 
+mod calibrate;
 mod check;
 mod error;
+mod loss;
 mod overrides;
 mod parse;
 
@@ -14,9 +16,11 @@ use softlabel_core::Temperature;
 use softlabel_data::{Source, SplitFractions};
 use softlabel_distill::SoftScale;
 use softlabel_results::{Calibration, Metric};
-use softlabel_targets::{LabelNoise, Smoothing};
+use softlabel_targets::LabelNoise;
 
+pub(crate) use calibrate::Fit;
 pub use error::RecipeError;
+pub(crate) use loss::{Loss, Term};
 
 /// A checked experiment. The keys of the file are the fields below.
 ///
@@ -186,18 +190,17 @@ pub(crate) struct Arm {
     pub(crate) distill: Option<Distill>,
     /// Maps fitted on the validation split, each a row of the table of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) calibrate: Vec<Calibration>,
+    pub(crate) calibrate: Vec<Fit>,
     /// Name of an earlier arm that this one is compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compare_with: Option<String>,
 }
 
-/// What mistakes cost: cross-entropy over smoothed labels.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Loss {
-    #[serde(default)]
-    pub(crate) smoothing: Smoothing,
+impl Arm {
+    /// Whether it has a row with this calibration.
+    pub(crate) fn shows(&self, calibration: Calibration) -> bool {
+        self.calibrate.iter().any(|fit| fit.calibration == calibration)
+    }
 }
 
 /// How an arm is taught by an earlier one.

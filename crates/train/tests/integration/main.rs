@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod formulas;
+mod losses;
 mod overrides;
 mod places;
 mod round_trip;

@@ -1,0 +1,300 @@
+//! What pulls at a network: the labels by way of a loss, and perhaps a teacher.
+
+use softlabel_core::{Labels, Probabilities};
+use softlabel_distill::{Distillation, TeacherLogits};
+use softlabel_losses::{
+    Batch, CorrectnessHistory, CrossEntropy, LossOptions, LossTerm, Objective, Reduction, Target,
+};
+use softlabel_targets::{MixedLabels, OnlineLabelSmoothing, Smoothing};
+use softlabel_tensor::to_logits;
+use tch::{Device, Kind, Tensor};
+
+use crate::recipe::{Arm, Distill, Loss};
+use crate::samples::label_tensor;
+use crate::{Error, Result};
+
+/// The samples of one step.
+pub(crate) struct Step<'a> {
+    /// Of the step, from 0.
+    pub(crate) index: usize,
+    /// Positions of the samples among the training samples.
+    pub(crate) positions: &'a [usize],
+    /// The labels that training sees.
+    pub(crate) labels: &'a Labels,
+    /// The labels of mixed samples.
+    pub(crate) mixed: Option<&'a MixedLabels>,
+}
+
+/// What an arm's network is to make small.
+pub(crate) struct Criterion<'a> {
+    labels: LabelLoss<'a>,
+    teaching: Option<Teaching>,
+}
+
+/// A teacher, and the weight of the labels beside it.
+struct Teaching {
+    distillation: Distillation,
+    teacher: TeacherLogits,
+    settings: Distill,
+}
+
+/// The loss of an arm, with what it remembers from step to step.
+struct LabelLoss<'a> {
+    settings: &'a Loss,
+    device: Device,
+    steps: usize,
+    sum: Sum,
+    online: Option<OnlineLabelSmoothing>,
+    history: Option<CorrectnessHistory>,
+}
+
+/// Cross-entropy alone has a shorter way.
+enum Sum {
+    CrossEntropy(CrossEntropy),
+    Terms(Objective),
+}
+
+impl<'a> Criterion<'a> {
+    /// For a training of so many steps.
+    pub(crate) fn new(
+        arm: &'a Arm,
+        teacher: Option<TeacherLogits>,
+        classes: usize,
+        steps: usize,
+        device: Device,
+    ) -> Result<Self> {
+        let teaching = match (&arm.distill, teacher) {
+            (Some(distill), Some(teacher)) => {
+                let Distill { temperature, soft_weight, hard_weight, scale, .. } = *distill;
+                let distillation = Distillation::new(temperature, soft_weight, hard_weight)?;
+                let distillation = distillation.with_scale(scale);
+                Some(Teaching { distillation, teacher, settings: distill.clone() })
+            }
+            _ => None,
+        };
+        Ok(Self { labels: LabelLoss::new(&arm.loss, classes, steps, device)?, teaching })
+    }
+
+    /// The loss of a step.
+    pub(crate) fn loss(&mut self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        self.labels.begin(step.index)?;
+        let loss = match &self.teaching {
+            None => self.labels.forward(logits, step)?,
+            Some(teaching) => self.taught(teaching, logits, step)?,
+        };
+        self.labels.observe(logits, step)?;
+        Ok(loss)
+    }
+
+    fn taught(&self, teaching: &Teaching, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let Teaching { distillation, teacher, settings } = teaching;
+        let ids: Vec<i64> = step.positions.iter().map(|&position| position as i64).collect();
+        let taught = teacher.batch(&Tensor::f_from_slice(&ids)?.f_to_device(logits.device())?)?;
+        let labels = label_tensor(step.labels, logits.device())?;
+        if let (Sum::CrossEntropy(hard), None) =
+            (&self.labels.sum, &self.labels.settings.zipf_smoothing)
+        {
+            return Ok(distillation.forward(logits, &taught, hard, Target::Hard(&labels))?);
+        }
+        let hard = || Ok(self.labels.forward(logits, step)?.f_mul_scalar(settings.hard_weight)?);
+        if settings.soft_weight == 0.0 {
+            return hard();
+        }
+        let soft = Distillation::new(settings.temperature, settings.soft_weight, 0.0)?
+            .with_scale(settings.scale)
+            .forward(logits, &taught, &CrossEntropy::new(), Target::Hard(&labels))?;
+        if settings.hard_weight == 0.0 { Ok(soft) } else { Ok(soft.f_add(&hard()?)?) }
+    }
+
+    /// What is learned from an epoch holds from the next on.
+    pub(crate) fn finish_epoch(&mut self) -> Result<()> {
+        self.labels.finish_epoch()
+    }
+}
+
+impl<'a> LabelLoss<'a> {
+    fn new(settings: &'a Loss, classes: usize, steps: usize, device: Device) -> Result<Self> {
+        let online = settings.online_smoothing;
+        let online =
+            online.map(|online| OnlineLabelSmoothing::new(classes, online.epsilon)).transpose()?;
+        let history = settings.needs_history().then(CorrectnessHistory::new);
+        let sum = Sum::CrossEntropy(CrossEntropy::new());
+        let mut loss = Self { settings, device, steps, sum, online, history };
+        loss.smooth(loss.smoothing(0)?)?;
+        Ok(loss)
+    }
+
+    /// What is done to labels at a step.
+    fn smoothing(&self, step: usize) -> Result<Smoothing> {
+        Ok(match (&self.online, self.settings.online_smoothing) {
+            (Some(online), Some(settings)) => online.smoothing(settings.label_share)?,
+            _ => self.settings.smoothing.at(step, self.steps)?,
+        })
+    }
+
+    fn smooth(&mut self, smoothing: Smoothing) -> Result<()> {
+        let cross_entropy = cross_entropy(self.settings, smoothing, self.device)?;
+        self.sum = if self.settings.is_cross_entropy() {
+            Sum::CrossEntropy(cross_entropy)
+        } else {
+            let terms = self.settings.terms.iter();
+            let add = |sum: Objective, term: &crate::recipe::Term| sum.plus(1.0, term.loss.clone());
+            let sum = terms.fold(Objective::new(cross_entropy), add);
+            Sum::Terms(sum.with_reduction(Reduction::Mean(self.settings.mean_over.normalizer())))
+        };
+        Ok(())
+    }
+
+    fn begin(&mut self, step: usize) -> Result<()> {
+        if !self.settings.smoothing.is_constant() && self.online.is_none() {
+            self.smooth(self.smoothing(step)?)?;
+        }
+        if let Sum::Terms(objective) = &mut self.sum {
+            for (index, weight) in self.settings.weights().enumerate() {
+                objective.set_weight(index, weight.at(step, self.steps))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let labels = label_tensor(step.labels, self.device)?;
+        if let Some(mixed) = step.mixed {
+            let second = label_tensor(mixed.second(), self.device)?;
+            let share_of_second = mixed.share_of_second();
+            let target = Target::Mixed { first: &labels, second: &second, share_of_second };
+            return self.forward_target(logits, target, step);
+        }
+        if let Some(settings) = self.settings.zipf_smoothing {
+            let ranked = to_logits::<f32>(&logits.f_detach()?)?;
+            let rows = settings.zipf.rows(&ranked, step.labels, settings.epsilon)?;
+            let rows = Tensor::f_from_slice(&rows)?.f_view(logits.size().as_slice())?;
+            let rows = rows.f_to_device(self.device)?;
+            return self.forward_target(logits, Target::Soft(&rows), step);
+        }
+        self.forward_target(logits, Target::Hard(&labels), step)
+    }
+
+    fn forward_target(
+        &self,
+        logits: &Tensor,
+        target: Target<'_>,
+        step: &Step<'_>,
+    ) -> Result<Tensor> {
+        let objective = match &self.sum {
+            Sum::CrossEntropy(loss) => return Ok(loss.forward(logits, target)?),
+            Sum::Terms(objective) => objective,
+        };
+        if objective.weights().all(|(weight, _)| weight == 0.0) {
+            // A schedule may leave a step without any loss.
+            return Ok(logits.f_sum(logits.f_kind()?)?.f_mul_scalar(0.0)?);
+        }
+        let mut batch = Batch::with_options(logits, target, objective.options())?;
+        if let Some(history) = &self.history {
+            batch = batch.with_correctness(&history.correctness(&ids(step.positions)))?;
+        }
+        Ok(objective.forward_batch(&batch)?.0)
+    }
+
+    /// Remembers what the network said.
+    fn observe(&mut self, logits: &Tensor, step: &Step<'_>) -> Result<()> {
+        if let Some(history) = &mut self.history {
+            let right = logits
+                .f_argmax(-1, false)?
+                .f_eq_tensor(&label_tensor(step.labels, self.device)?)?;
+            history.record(&ids(step.positions), &Vec::<bool>::try_from(right)?)?;
+        }
+        if let Some(online) = &mut self.online {
+            let said = logits.f_detach()?.f_softmax(-1, Kind::Double)?.f_flatten(0, -1)?;
+            let said = Vec::<f64>::try_from(said)?;
+            online.update(&Probabilities::new(said, step.labels.classes())?, step.labels)?;
+        }
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self) -> Result<()> {
+        if let Some(online) = &mut self.online {
+            online.finish_epoch();
+            self.smooth(self.smoothing(0)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The cross-entropy of the settings, with a smoothing.
+fn cross_entropy(settings: &Loss, smoothing: Smoothing, device: Device) -> Result<CrossEntropy> {
+    let mut loss = CrossEntropy::new()
+        .with_reduction(Reduction::Mean(settings.mean_over.normalizer()))
+        .with_smoothing(smoothing);
+    if let Some(weights) = &settings.class_weights {
+        let weights = Tensor::f_from_slice(weights)?.f_to_kind(Kind::Float)?;
+        loss = loss.with_class_weights(weights.f_to_device(device)?);
+    }
+    if let Some(coefficient) = settings.z_loss {
+        loss = loss.with_z_loss(coefficient)?;
+    }
+    if let Some(cap) = settings.softcap {
+        loss = loss.with_softcap(cap)?;
+    }
+    if let Some(scale) = settings.logit_scale {
+        loss = loss.with_logit_scale(scale)?;
+    }
+    Ok(loss)
+}
+
+fn ids(positions: &[usize]) -> Vec<u64> {
+    positions.iter().map(|&position| position as u64).collect()
+}
+
+/// Whether the loss of an arm exists for so many classes: tries each part of it on two samples.
+///
+/// An error names the key.
+pub(crate) fn check_loss(name: &str, loss: &Loss, classes: usize, device: Device) -> Result<()> {
+    let of = |key: &str| {
+        let key = format!("arms.{name}.loss.{key}");
+        move |source: Error| Error::Loss { key, source: Box::new(source) }
+    };
+    let smoothed = || Ok(loss.smoothing.at(0, 1)?.fused(classes).map(|_| ())?);
+    smoothed().map_err(of("smoothing"))?;
+    if let Some(weights) = &loss.class_weights {
+        let counted = || {
+            if weights.len() == classes {
+                return Ok(());
+            }
+            let (expected, found) = (classes.to_string(), weights.len().to_string());
+            Err(softlabel_core::Error::mismatch("class weights", expected, found).into())
+        };
+        counted().map_err(of("class_weights"))?;
+    }
+    let labels = Labels::new(&[0, 1], classes)?;
+    let share = [0.25, 0.5];
+    let values: Vec<f32> = (0..2 * classes).map(|index| (index % 5) as f32).collect();
+    let logits = Tensor::f_from_slice(&values)?.f_view([2, classes as i64])?;
+    let logits = logits.f_to_device(device)?;
+    let swapped = labels.select(&[1, 0])?;
+    let mixed = MixedLabels::new(labels.clone(), swapped, share.to_vec())?;
+    let mixed = Some(&mixed).filter(|_| loss.is_mixed());
+    let step = Step { index: 0, positions: &[0, 1], labels: &labels, mixed };
+    for (index, term) in loss.terms.iter().enumerate() {
+        let alone = || -> Result<()> {
+            let first = label_tensor(&labels, device)?;
+            let second = label_tensor(&labels, device)?;
+            let rows;
+            let target = match (mixed, loss.zipf_smoothing) {
+                (Some(_), _) => {
+                    Target::Mixed { first: &first, second: &second, share_of_second: &share }
+                }
+                (None, Some(_)) => {
+                    rows = logits.f_softmax(-1, Kind::Float)?;
+                    Target::Soft(&rows)
+                }
+                (None, None) => Target::Hard(&first),
+            };
+            let batch = Batch::with_options(&logits, target, &LossOptions::default())?;
+            term.loss.term(&batch.with_correctness(&[0.0, 1.0])?)?;
+            Ok(())
+        };
+        alone().map_err(of(&format!("terms.{index}")))?;
+    }
+    LabelLoss::new(loss, classes, 1, device)?.forward(&logits, &step).map(|_| ())
+}
