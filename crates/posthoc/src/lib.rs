@@ -16,6 +16,8 @@
 //! its [`FitDiagnostics`], and there is no map that still waits for its fit.
 //! Fit on predictions that the model was not trained on, and judge on others again.
 //!
+//! Sets of classes with a promised coverage come from a [`ConformalPredictor`].
+//!
 //! Every map is a [`Calibrator`]; [`AnyCalibrator`] holds one of any kind, and all of them are
 //! written as, and read from, the same kind of JSON document.
 //!
@@ -43,6 +45,7 @@ mod any;
 mod beta;
 mod bias_corrected;
 mod calibrator;
+mod conformal;
 mod diagnostics;
 mod dirichlet;
 mod document;
@@ -61,6 +64,7 @@ pub use any::AnyCalibrator;
 pub use beta::{BetaCalibration, BetaCurve, BetaForm};
 pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;
+pub use conformal::{ConformalPredictor, ConformalScore, PredictionSets};
 pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
 pub use dirichlet::{DirichletCalibration, Odir};
 pub use error::{Error, Result};

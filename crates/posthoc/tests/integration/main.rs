@@ -5,6 +5,7 @@
 
 mod affine;
 mod beta;
+mod conformal;
 mod document;
 mod golden;
 mod histogram;
