@@ -63,7 +63,8 @@ enum Given {
 
 impl Given {
     fn new(target: Target<'_>, axis: ClassAxis) -> Result<Self> {
-        let last = |rows: &Tensor| class_last(rows, axis, "soft targets");
+        let last =
+            |rows: &Tensor| Ok::<_, Error>(class_last(&rows.f_detach()?, axis, "soft targets")?);
         Ok(match target {
             Target::Hard(labels) => Self::Hard(labels.shallow_clone()),
             Target::Soft(rows) => Self::Soft(last(rows)?),
@@ -112,6 +113,9 @@ impl Batch {
         let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
         let (target, ignored) = match &given_target {
             Given::Hard(labels) | Given::Smoothed { labels, .. } => {
+                if let Given::Smoothed { epsilons, .. } = &given_target {
+                    check_epsilons(labels, epsilons)?;
+                }
                 let labels = check_labels(labels, &given_logits, ignore_index)?;
                 let ignored = ignore_index.map(|index| labels.f_eq(index)).transpose()?;
                 let labels = match &ignored {
@@ -380,4 +384,13 @@ fn cached(cell: &OnceCell<Tensor>, compute: impl FnOnce() -> Result<Tensor>) -> 
     }
     let tensor = compute()?;
     Ok(cell.get_or_init(|| tensor))
+}
+
+fn check_epsilons(labels: &Tensor, epsilons: &[f64]) -> Result<()> {
+    if epsilons.len() != labels.numel() {
+        let expected = format!("{}, one a sample", labels.numel());
+        let error = CoreError::mismatch("epsilons", expected, epsilons.len().to_string());
+        return Err(TensorError::from(error).into());
+    }
+    epsilons.iter().try_for_each(|&epsilon| crate::check::share("epsilon", epsilon))
 }

@@ -80,7 +80,8 @@ fn run<T: Logit>(
         correct: statistics.then_some(&mut correct),
     };
     let (classes, spatial) = (prepared.plan.classes, place.spatial);
-    let (now, late) = split(divisor, T::KIND);
+    let largest = prepared.largest_mass() * options.scale;
+    let (now, late) = split(divisor, largest, T::KIND);
     let scale = Scale::All(T::Sum::of(1.0 / now));
     let Place { input, mut values, class_axis, moved, given_up, .. } = place;
     let gradient = if !node.is_recording() {
@@ -177,13 +178,15 @@ fn handed_out(
 /// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.
 ///
 /// f16 has no room for a gradient divided by the size of a batch, so long as no gradient scaling has come back to it:
-/// a power of two, by which dividing is exact, is left for later.
-pub(super) fn split(divisor: f64, kind: Kind) -> (f64, f64) {
-    if kind != Kind::Half || divisor <= 0.0 {
-        return (divisor, 1.0);
+/// a power of two, by which dividing is exact, is left for later, such that entries of up to `largest` before any
+/// division stay about 1 until then.
+pub(super) fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
+    let late = (divisor / largest.max(1.0)).log2().floor().exp2();
+    if kind == Kind::Half && late.is_finite() && late > 1.0 {
+        (divisor / late, late)
+    } else {
+        (divisor, 1.0)
     }
-    let late = divisor.log2().floor().exp2();
-    (divisor / late, late)
 }
 
 /// As many as libtorch would use.

@@ -130,7 +130,7 @@ impl LinearCrossEntropy {
         let node = Node::new("LinearCrossEntropy", &inputs)?;
         let guard = no_grad_guard();
         let layer = Layer {
-            hidden: hidden.f_detach()?.f_reshape([-1, width])?.f_contiguous()?,
+            hidden: without_ignored(hidden, &prepared)?.f_reshape([-1, width])?.f_contiguous()?,
             weight: weight.f_detach()?,
             bias: bias.map(Tensor::f_detach).transpose()?,
             rows_at_a_time: self
@@ -140,7 +140,8 @@ impl LinearCrossEntropy {
         };
         let needs = [0, 1, 2].map(|input| node.needs_gradient(input));
         let each = loss.reduction == Reduction::None;
-        let (now, late) = split(divisor, hidden.f_kind()?);
+        let largest = prepared.largest_mass() * loss.options.scale;
+        let (now, late) = split(divisor, largest, hidden.f_kind()?);
         let gradients = (node.is_recording() && !each).then_some(RowScale::All(1.0 / now));
         let Pass { rows, gradients } =
             layer.pass(&prepared, gradients.as_ref(), needs, statistics)?;
@@ -172,7 +173,8 @@ impl LinearCrossEntropy {
                 held.unwrap_or_default().handed_out(factor, &layer, &shape, count)
             })?
         } else {
-            let saved: Vec<_> = inputs.iter().map(|&input| Saved::Tensor(input)).collect();
+            let target: Vec<_> = prepared.tensors().map(Tensor::shallow_clone).collect();
+            let saved: Vec<_> = inputs.iter().copied().chain(&target).map(Saved::Tensor).collect();
             node.attach_one(value, &saved, move |backward| {
                 let needs = [0, 1, 2].map(|input| backward.needs_gradient(input));
                 let gradients = match backward.gradient(0) {
@@ -188,6 +190,15 @@ impl LinearCrossEntropy {
         };
         Ok(CrossEntropyOutput { loss: value, log_sum_exp, correct })
     }
+}
+
+/// The hidden states, 0 where a sample is ignored: what they hold there must not reach the gradient of the weight.
+fn without_ignored(hidden: &Tensor, prepared: &Prepared) -> Result<Tensor> {
+    let hidden = hidden.f_detach()?;
+    Ok(match prepared.ignored()? {
+        None => hidden,
+        Some(ignored) => hidden.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
+    })
 }
 
 /// A tensor of the shape, dtype and device that all logits would have, which holds one element.
@@ -458,11 +469,9 @@ impl Gradients {
         }
         if let Some(sum) = &mut self.weight {
             let transposed = logits.f_tr()?;
-            let _ = if sum.f_kind()? == logits.f_kind()? {
-                sum.f_addmm_(&transposed, hidden)?
-            } else {
-                sum.f_add_(&transposed.f_mm(hidden)?)?
-            };
+            let kind = sum.f_kind()?;
+            // Half precision is widened first: it has neither the digits nor, as f16, the room for a sum.
+            let _ = sum.f_addmm_(&transposed.f_to_kind(kind)?, &hidden.f_to_kind(kind)?)?;
         }
         if let Some(sum) = &mut self.bias {
             let kind = sum.f_kind()?;

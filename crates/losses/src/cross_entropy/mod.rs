@@ -17,8 +17,8 @@
 //!
 //! On CPU tensors by the fused kernels of [`softlabel_kernels::rows`]: the logits are read once, and the gradient, which
 //! is computed with the loss, is written once, into a buffer of its own or [over the
-//! logits](CrossEntropy::forward_in_place). No row of a target that is described by its labels is ever built, and no
-//! log-probability is kept. What is neither contiguous nor `[N, K, ..]` with the classes second is copied first.
+//! logits](CrossEntropy::forward_in_place). No row of a target that is described by its labels is built, except for
+//! mixed labels whose classes differ in weight, ε or prior, and no log-probability is kept. What is neither contiguous nor `[N, K, ..]` with the classes second is copied first.
 //! On other devices, and [where it is asked for](CrossEntropy::with_second_derivatives), by libtorch's operators.
 //!
 //! # Sources
@@ -113,8 +113,8 @@ pub struct CrossEntropy {
     class_weights: Option<Tensor>,
     options: LogitOptions,
     second_derivatives: bool,
-    /// Of the first class count that was seen.
-    plan: OnceLock<Arc<Plan>>,
+    /// Of the first class count that was seen, by this loss and by those that differ from it in how they reduce.
+    plan: Arc<OnceLock<Arc<Plan>>>,
 }
 
 impl CrossEntropy {
@@ -127,7 +127,7 @@ impl CrossEntropy {
     #[must_use]
     pub fn with_smoothing(mut self, smoothing: Smoothing) -> Self {
         self.smoothing = smoothing;
-        self.plan = OnceLock::new();
+        self.plan = Arc::default();
         self
     }
 
@@ -156,9 +156,10 @@ impl CrossEntropy {
 
     /// One weight a class, `[K]`, not negative, on the device of the logits.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // Another handle may still write to what is given away.
     pub fn with_class_weights(mut self, class_weights: Tensor) -> Self {
-        self.class_weights = Some(class_weights);
-        self.plan = OnceLock::new();
+        self.class_weights = Some(class_weights.copy());
+        self.plan = Arc::default();
         self
     }
 
@@ -279,8 +280,9 @@ impl CrossEntropy {
     /// of the logits.
     ///
     /// The logits have to be given up: contiguous, on the CPU, the only handle to their memory, and the result of an
-    /// operation that does not hold them for its own gradient, as a linear layer does not and `exp` does.
-    /// If no gradient is asked for, they are only read.
+    /// operation that does not hold them for its own gradient, as a matrix product does not and `exp` does. A linear
+    /// layer on more than two axes may return a view, which is refused: flatten before it.
+    /// If no gradient is asked for, and on other devices than the CPU, they are only read.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and if the logits are not given up; they are unchanged then.
@@ -306,7 +308,11 @@ impl CrossEntropy {
     /// # Errors
     /// If libtorch refuses.
     pub fn ignored(&self, target: Target<'_>) -> Result<Option<Tensor>> {
-        let of = |labels: &Tensor| self.ignore_index.map(|index| labels.f_eq(index)).transpose();
+        // As i64: an index that the labels' own dtype cannot hold would wrap around to a class.
+        let of = |labels: &Tensor| -> Result<Option<Tensor>> {
+            let Some(index) = self.ignore_index else { return Ok(None) };
+            Ok(Some(labels.f_to_kind(Kind::Int64)?.f_eq(index)?))
+        };
         Ok(match target {
             Target::Hard(labels) | Target::Smoothed { labels, .. } => of(labels)?,
             Target::Mixed { first, second, .. } => match (of(first)?, of(second)?) {
@@ -369,7 +375,7 @@ impl CrossEntropy {
             smoothing: self.smoothing.clone(),
             reduction,
             class_weights: self.class_weights.as_ref().map(Tensor::shallow_clone),
-            plan: self.plan.clone(),
+            plan: Arc::clone(&self.plan),
             ..*self
         }
     }

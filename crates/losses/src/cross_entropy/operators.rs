@@ -34,6 +34,8 @@ pub(super) fn cross_entropy(
     if options.scale != 1.0 {
         scores = scores.f_mul_scalar(options.scale)?;
     }
+    // A cap makes equals of what is far above it, so who is largest is asked before.
+    let uncapped = scores.f_detach()?;
     if let Some(cap) = options.softcap {
         scores = scores.f_div_scalar(cap)?.f_tanh()?.f_mul_scalar(cap)?;
     }
@@ -68,11 +70,13 @@ pub(super) fn cross_entropy(
     };
     let correct = match &prepared.labels {
         Some(labels) if statistics => {
-            let is_largest = scores.f_detach()?.f_argmax(-1, false)?.f_eq_tensor(labels)?;
-            Some(match &ignored {
-                None => is_largest,
-                Some(ignored) => is_largest.f_logical_and(&ignored.f_logical_not()?)?,
-            })
+            let has_nan = uncapped.f_isnan()?.f_any_dim(-1, false)?;
+            let excluded = match &ignored {
+                None => has_nan,
+                Some(ignored) => has_nan.f_logical_or(ignored)?,
+            };
+            let is_largest = uncapped.f_argmax(-1, false)?.f_eq_tensor(labels)?;
+            Some(is_largest.f_logical_and(&excluded.f_logical_not()?)?)
         }
         _ => None,
     };

@@ -63,6 +63,11 @@ fn checked_weights(weights: &Tensor, classes: usize) -> Result<Vec<f64>> {
         return Err(TensorError::Shape { what: WHAT, expected, found }.into());
     }
     let weights = Vec::<f64>::try_from(weights.f_detach()?.f_to_kind(Kind::Double)?)?;
+    if weights.iter().all(|&weight| weight == 0.0) {
+        return Err(
+            TensorError::from(CoreError::Empty { what: "the weight of all classes" }).into()
+        );
+    }
     match weights.iter().find(|weight| !(**weight >= 0.0 && weight.is_finite())) {
         None => Ok(weights),
         Some(&found) => {

@@ -251,6 +251,21 @@ impl Prepared {
         })
     }
 
+    /// What the masses of a target are at most of the order of: 1, or the largest class weight.
+    pub(super) fn largest_mass(&self) -> f64 {
+        self.plan.weights.iter().flatten().fold(1.0, |largest, &weight| largest.max(weight))
+    }
+
+    /// The tensors that backward needs again, if it computes the logits again.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let rows = match &self.part {
+            Part::Planned => None,
+            Part::Rows(rows) => Some(rows),
+        };
+        let second = self.second.as_ref().map(|second| &second.labels);
+        self.labels.iter().chain(second).chain(rows).chain(&self.ignored)
+    }
+
     /// True where a sample counts for nothing; none where all count.
     pub(super) fn ignored(&self) -> Result<Option<Tensor>> {
         let of = |labels: &Tensor| self.ignore_index.map(|index| labels.f_eq(index)).transpose();

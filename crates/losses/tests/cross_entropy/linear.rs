@@ -202,3 +202,56 @@ fn layers_that_do_not_fit_are_named() {
         "labels: expected shape [1] for logits [1, 11], found [4]"
     );
 }
+
+#[test]
+fn f16_has_room_for_large_batches_and_weights() {
+    // A mean over many rows whose gradients are all −½ before they are averaged.
+    let rows = 1 << 17;
+    let hidden = Tensor::ones([rows, 1], (Kind::Half, tch::Device::Cpu));
+    let weight = Tensor::zeros([2, 1], (Kind::Half, tch::Device::Cpu)).set_requires_grad(true);
+    let labels = Tensor::zeros([rows], (Kind::Int64, tch::Device::Cpu));
+    let linear = LinearCrossEntropy::new(CrossEntropy::new());
+    linear.forward(&hidden, &weight, None, Target::Hard(&labels)).unwrap().backward();
+    assert_eq!(rows_of(&weight.grad()), [-0.5, 0.5]);
+
+    // Class weights beyond what f16 holds, over a mean that divides by them.
+    let x = Tensor::zeros([1, 3], (Kind::Half, tch::Device::Cpu)).set_requires_grad(true);
+    let weights = Tensor::from_slice(&[2e5f64; 3]);
+    let loss = CrossEntropy::new().with_class_weights(weights);
+    loss.forward(&x, Target::Hard(&Tensor::from_slice(&[0i64]))).unwrap().backward();
+    let found = rows_of(&x.grad());
+    assert!(
+        (found[0] + 2.0 / 3.0).abs() < 1e-3 && (found[1] - 1.0 / 3.0).abs() < 1e-3,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_an_ignored_row_holds_stays_there() {
+    let hidden =
+        Tensor::from_slice(&[1.0f64, 2.0, f64::NAN, 3.0]).view((2, 2)).set_requires_grad(true);
+    let weight = wave(&[3, 2], Kind::Double, 0.3).set_requires_grad(true);
+    let labels = Tensor::from_slice(&[1i64, -1]);
+    for reduction in [Reduction::default(), Reduction::None] {
+        let loss = CrossEntropy::new().with_ignore_index(-1).with_reduction(reduction);
+        let value = LinearCrossEntropy::new(loss)
+            .forward(&hidden, &weight, None, Target::Hard(&labels))
+            .unwrap()
+            .sum(Kind::Double);
+        let gradients = Tensor::run_backward(&[&value], &[&hidden, &weight], false, false);
+        assert!(rows_of(&gradients[1]).iter().all(|entry| entry.is_finite()));
+        assert_eq!(rows_of(&gradients[0].get(1)), [0.0; 2]);
+    }
+}
+
+#[test]
+fn labels_that_change_before_backward_are_noticed() {
+    let layer = Layer::new(Kind::Double);
+    let labels = cycling(&[3, 7], 11);
+    let loss = CrossEntropy::new().with_reduction(Reduction::None);
+    let value = LinearCrossEntropy::new(loss)
+        .forward(&layer.hidden, &layer.weight, None, Target::Hard(&labels))
+        .unwrap();
+    let _ = labels.shallow_clone().fill_(0);
+    assert!(value.sum(Kind::Double).f_backward().is_err());
+}

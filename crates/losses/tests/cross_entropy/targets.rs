@@ -358,6 +358,42 @@ fn another_class_count_is_worked_out_anew() {
     }
 }
 
+#[test]
+fn an_index_that_a_label_dtype_cannot_hold_ignores_nothing() {
+    use softlabel_losses::Objective;
+
+    let logits = wave(&[2, 200], Kind::Double, 0.3);
+    let labels = Tensor::from_slice(&[156u8, 3]);
+    let plain = CrossEntropy::new().forward(&logits, Target::Hard(&labels)).unwrap();
+    let objective = Objective::new(CrossEntropy::new()).with_ignore_index(-100);
+    let found = objective.forward(&logits, Target::Hard(&labels)).unwrap();
+    assert!(largest_difference(&found, &plain) < 1e-15);
+}
+
+#[test]
+fn no_gradient_flows_into_soft_targets() {
+    use softlabel_losses::{Brier, LossOptions, LossTerm};
+
+    let logits = wave(&[4, 5], Kind::Double, 0.3);
+    let free = wave(&[4, 5], Kind::Double, 1.3).set_requires_grad(true);
+    let rows = free.softmax(-1, Kind::Double);
+    let options = LossOptions::default();
+    let brier = Brier::new().forward(&logits, Target::Soft(&rows), &options).unwrap();
+    let plain = CrossEntropy::new().forward(&logits, Target::Soft(&rows)).unwrap();
+    assert!(!brier.requires_grad() && !plain.requires_grad());
+}
+
+#[test]
+fn who_is_largest_is_asked_before_the_cap() {
+    let logits = Tensor::from_slice(&[100.0f32, 200.0]).view((1, 2));
+    let label = Tensor::from_slice(&[1i64]);
+    for way in WAYS {
+        let loss = way.of(CrossEntropy::new()).with_softcap(1.0).unwrap();
+        let output = loss.forward_with_statistics(&logits, Target::Hard(&label)).unwrap();
+        assert_eq!(rows_of(&output.correct.unwrap()), [1.0], "{way:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
