@@ -9,9 +9,14 @@
 //!
 //! The direction is forward, KL(teacher ‖ student), as in Hinton's cross-entropy with soft targets, from which it
 //! differs by the teacher's entropy only: same gradient, T·(p − q)·c/T² a row, and 0 where student and teacher agree.
+//! Other [divergences](Divergence) can stand in its place.
 //! The mean is over rows ("batch mean"); a mean over elements, K times smaller, is not offered.
 //! With c = T² the soft gradient keeps its size as T grows.
-//! The teacher is detached here, whatever it comes from. Accumulates in f32, or f64 if both are f64.
+//! The teacher is detached here, whatever it comes from. Accumulates in f32, or f64 if either is f64.
+//!
+//! On CPU tensors divergence and gradient come out of one fused kernel ([`softlabel_kernels::rows::divergence`]) that
+//! reads student and teacher once and keeps nothing but the gradient, which has no second derivative then; on other
+//! devices out of libtorch's operators.
 //!
 //! Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
 
@@ -21,7 +26,7 @@ use softlabel_losses::{CrossEntropy, RowLosses, Target};
 use softlabel_tensor::{ClassAxis, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::{Divergence, Error, Result};
 
 /// What the soft term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,13 +40,49 @@ pub enum SoftScale {
     One,
 }
 
-/// How a student is taught: temperature, scale, and the weights of teacher and labels.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How a student is taught: temperature, scale, divergence, and the weights of teacher and labels.
+///
+/// In serialized form `{ temperature = 4, soft_weight = 0.9, hard_weight = 0.1, scale = "temperature_squared",
+/// divergence = "forward" }`, of which the last two may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Settings", into = "Settings")]
 pub struct Distillation {
     temperature: Temperature,
     soft_weight: f64,
     hard_weight: f64,
     scale: SoftScale,
+    divergence: Divergence,
+}
+
+/// The serialized form.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    temperature: Temperature,
+    soft_weight: f64,
+    hard_weight: f64,
+    #[serde(default)]
+    scale: SoftScale,
+    #[serde(default)]
+    divergence: Divergence,
+}
+
+impl TryFrom<Settings> for Distillation {
+    type Error = Error;
+
+    fn try_from(settings: Settings) -> Result<Self> {
+        let Settings { temperature, soft_weight, hard_weight, scale, divergence } = settings;
+        let distillation = Self::new(temperature, soft_weight, hard_weight)?.with_scale(scale);
+        distillation.with_divergence(divergence)
+    }
+}
+
+impl From<Distillation> for Settings {
+    fn from(distillation: Distillation) -> Self {
+        let Distillation { temperature, soft_weight, hard_weight, scale, divergence } =
+            distillation;
+        Self { temperature, soft_weight, hard_weight, scale, divergence }
+    }
 }
 
 impl Distillation {
@@ -52,7 +93,8 @@ impl Distillation {
     pub fn new(temperature: Temperature, soft_weight: f64, hard_weight: f64) -> Result<Self> {
         let valid = |weight: f64| weight >= 0.0 && weight.is_finite();
         if valid(soft_weight) && valid(hard_weight) && soft_weight + hard_weight > 0.0 {
-            Ok(Self { temperature, soft_weight, hard_weight, scale: SoftScale::default() })
+            let (scale, divergence) = (SoftScale::default(), Divergence::default());
+            Ok(Self { temperature, soft_weight, hard_weight, scale, divergence })
         } else {
             Err(Error::Weights { soft: soft_weight, hard: hard_weight })
         }
@@ -63,6 +105,34 @@ impl Distillation {
     pub fn with_scale(mut self, scale: SoftScale) -> Self {
         self.scale = scale;
         self
+    }
+
+    /// Which divergence; the forward one by default.
+    ///
+    /// # Errors
+    /// If β of a Jensen-Shannon divergence is out of range.
+    ///
+    /// ```
+    /// use softlabel_core::Temperature;
+    /// use softlabel_distill::{Distillation, Divergence};
+    /// use softlabel_losses::{CrossEntropy, Target};
+    /// use tch::Tensor;
+    ///
+    /// // KL([0.5, 0.5] ‖ [0.75, 0.25]) = 0.5·ln(2/3) + 0.5·ln 2
+    /// let teacher = Tensor::from_slice(&[3f64.ln(), 0.0]).view((1, 2));
+    /// let student = Tensor::from_slice(&[0.0f64, 0.0]).view((1, 2));
+    /// let label = Tensor::from_slice(&[0i64]);
+    /// let loss = Distillation::new(Temperature::ONE, 1.0, 0.0)?
+    ///     .with_divergence(Divergence::Reverse)?
+    ///     .forward(&student, &teacher, &CrossEntropy::new(), Target::Hard(&label))?;
+    /// let truth = 0.5 * (2f64 / 3.0).ln() + 0.5 * 2f64.ln();
+    /// assert!((f64::try_from(loss)? - truth).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_divergence(mut self, divergence: Divergence) -> Result<Self> {
+        divergence.check()?;
+        self.divergence = divergence;
+        Ok(self)
     }
 
     /// The temperature of both sides.
@@ -135,27 +205,17 @@ impl Distillation {
             return Err(Error::TeacherShape { student: student.size(), teacher: teacher.size() });
         }
         check_same_device(&teacher, &student, "teacher logits")?;
-        let double = student.f_kind()? == Kind::Double && teacher.f_kind()? == Kind::Double;
-        let kind = if double { Kind::Double } else { Kind::Float };
-        let ignored = ignored.map(|ignored| ignored.f_unsqueeze(-1)).transpose()?;
-        let log_softmax = |logits: Tensor| -> Result<Tensor> {
-            // An ignored row is replaced before anything is computed from it.
-            let logits = match &ignored {
-                None => logits,
-                Some(ignored) => logits.f_masked_fill(ignored, 0.0)?,
-            };
-            let cooled = logits.f_to_kind(kind)?.f_mul_scalar(self.temperature.inverse())?;
-            Ok(cooled.f_log_softmax(-1, kind)?)
+        // Of two precisions the better one.
+        let student = if teacher.f_kind()? == Kind::Double {
+            student.f_to_kind(Kind::Double)?
+        } else {
+            student
         };
-        let (log_p, log_q) = (log_softmax(student)?, log_softmax(teacher)?);
-        // What the teacher holds impossible costs nothing, whatever the student says of it.
-        let impossible = log_q.f_eq(f64::NEG_INFINITY)?;
-        let difference = log_q.f_sub(&log_p)?.f_masked_fill(&impossible, 0.0)?;
+        let temperature = self.temperature;
         let scale = match self.scale {
-            SoftScale::TemperatureSquared => self.temperature.get().powi(2),
+            SoftScale::TemperatureSquared => temperature.get().powi(2),
             SoftScale::One => 1.0,
         };
-        let terms = log_q.f_exp()?.f_mul(&difference)?;
-        Ok(terms.f_sum_dim_intlist([-1_i64].as_slice(), false, kind)?.f_mul_scalar(scale)?)
+        self.divergence.rows(&student, &teacher, ignored, temperature.inverse(), scale)
     }
 }

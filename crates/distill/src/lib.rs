@@ -27,9 +27,11 @@
 //! ```
 
 mod distillation;
+mod divergence;
 mod error;
 mod teacher;
 
 pub use distillation::{Distillation, SoftScale};
+pub use divergence::Divergence;
 pub use error::{Error, Result};
 pub use teacher::TeacherLogits;

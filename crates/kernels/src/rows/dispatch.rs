@@ -8,9 +8,12 @@ use std::cell::Cell;
 
 use half::{bf16, f16};
 
+use super::Both;
+use super::divergence::DivergenceRows;
 use super::element::Element;
 use super::element::sealed::Launch;
 use super::portable;
+use super::scaling::ScaleRange;
 use super::vector::{Lanes, Write};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -134,6 +137,18 @@ macro_rules! launch {
                     },
                     Instructions::Portable => kernel.run::<portable::$vector>(),
                 }
+            }
+
+            fn launch_cross_entropy(instructions: Instructions, kernel: Both<'_, '_, Self>) {
+                Self::launch(instructions, kernel);
+            }
+
+            fn launch_divergence(instructions: Instructions, kernel: DivergenceRows<'_, '_, '_, Self>) {
+                Self::launch(instructions, kernel);
+            }
+
+            fn launch_scaling(instructions: Instructions, kernel: ScaleRange<'_, '_, Self>) {
+                Self::launch(instructions, kernel);
             }
         }
     )*};

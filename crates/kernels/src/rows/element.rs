@@ -39,6 +39,9 @@ impl Accumulator for f32 {}
 impl Accumulator for f64 {}
 
 pub(crate) mod sealed {
+    use super::super::Both;
+    use super::super::divergence::DivergenceRows;
+    use super::super::scaling::ScaleRange;
     use super::{DenseRows, Element, Instructions, Kernel};
 
     /// A value that converts to and from both types of arithmetic.
@@ -75,8 +78,20 @@ pub(crate) mod sealed {
     }
 
     /// Runs a kernel in the arithmetic of an element type with the instructions of a processor.
+    ///
+    /// The methods without a kernel of the caller's are what makes all kernels be compiled in this crate, once, and
+    /// not in every crate that calls a generic function of it.
     pub(crate) trait Launch: Convert {
         fn launch<K: Kernel<Self>>(instructions: Instructions, kernel: K)
+        where
+            Self: Element;
+        fn launch_cross_entropy(instructions: Instructions, kernel: Both<'_, '_, Self>)
+        where
+            Self: Element;
+        fn launch_divergence(instructions: Instructions, kernel: DivergenceRows<'_, '_, '_, Self>)
+        where
+            Self: Element;
+        fn launch_scaling(instructions: Instructions, kernel: ScaleRange<'_, '_, Self>)
         where
             Self: Element;
     }

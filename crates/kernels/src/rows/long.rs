@@ -58,7 +58,7 @@ struct Sums<A> {
 
 /// e^{from − to} where the exponent of −∞ is 0.
 #[inline(always)]
-fn rescale<A: Real>(from: A, to: A) -> f64 {
+pub(crate) fn rescale<A: Real>(from: A, to: A) -> f64 {
     if from == A::NEG_INFINITY { 0.0 } else { (from.to_f64() - to.to_f64()).exp() }
 }
 
@@ -232,7 +232,7 @@ where
 
 /// A number that no z is above by more than rounding, for `fma(x, scale, −base)`.
 #[inline(always)]
-fn base_above<A: Real>(highest: A, scale: A) -> A {
+pub(crate) fn base_above<A: Real>(highest: A, scale: A) -> A {
     if highest == A::NEG_INFINITY {
         A::ZERO
     } else if scale == A::ONE {
@@ -413,13 +413,13 @@ pub(crate) fn caps<T: Element, V: Lanes<Scalar = T::Sum>>(problem: &Problem<T>) 
 
 /// The largest of four, lane by lane.
 #[inline(always)]
-fn most<V: Vector>([a, b, c, d]: [V; 4]) -> V {
+pub(crate) fn most<V: Vector>([a, b, c, d]: [V; 4]) -> V {
     a.max(b).max(c.max(d))
 }
 
 /// The sum of four, lane by lane.
 #[inline(always)]
-fn sum_of<V: Vector>([a, b, c, d]: [V; 4]) -> V {
+pub(crate) fn sum_of<V: Vector>([a, b, c, d]: [V; 4]) -> V {
     a.add(b).add(c.add(d))
 }
 

@@ -55,6 +55,7 @@ mod avx512;
 mod careful;
 pub(crate) mod dispatch;
 mod distributions;
+mod divergence;
 pub(crate) mod element;
 mod exponential;
 mod fill;
@@ -74,6 +75,7 @@ use std::ptr::null_mut;
 
 pub use dispatch::{cpu_features, with_cpu_features};
 pub use distributions::{BadRow, first_bad_row};
+pub use divergence::{Comparison, Divergence, divergence, divergence_gradient};
 pub use element::{Accumulator, Element};
 pub use scaling::{copy_scaled_rows, scale_rows};
 pub use target::{
@@ -417,13 +419,13 @@ impl<A: Accumulator> Call<'_, A> {
         problem.correct = outputs.correct.map_or(null_mut(), <[bool]>::as_mut_ptr);
         let instructions = Instructions::current();
         for_ranges(rows, self.layout.classes, self.threads, |range| {
-            T::launch(instructions, Both(Rows { problem: &problem, range }));
+            T::launch_cross_entropy(instructions, Both(Rows { problem: &problem, range }));
         });
     }
 }
 
 /// Along rows or across them.
-struct Both<'a, 'b, T: Element>(Rows<'a, 'b, T>);
+pub(crate) struct Both<'a, 'b, T: Element>(Rows<'a, 'b, T>);
 
 impl<T: Element> Kernel<T> for Both<'_, '_, T> {
     #[inline(always)]

@@ -88,7 +88,7 @@ fn count_rows<A>(values: usize, columns: usize, by: &Scale<A>) -> Result<usize, 
 ///
 /// Invariants: both pointers are those of as many rows, equal or without overlap; with a scale a
 /// row there is one for each.
-struct Product<'a, T: Element> {
+pub(crate) struct Product<'a, T: Element> {
     from: *const T,
     to: *mut T,
     columns: usize,
@@ -103,12 +103,12 @@ unsafe impl<T: Element> Sync for Product<'_, T> {}
 fn run<T: Element>(product: &Product<T>, rows: usize, threads: usize) {
     let instructions = Instructions::current();
     for_ranges(rows, product.columns, threads, |range| {
-        T::launch(instructions, ScaleRange { product, range });
+        T::launch_scaling(instructions, ScaleRange { product, range });
     });
 }
 
 /// Some rows of a product.
-struct ScaleRange<'a, 'b, T: Element> {
+pub(crate) struct ScaleRange<'a, 'b, T: Element> {
     product: &'a Product<'b, T>,
     range: std::ops::Range<usize>,
 }

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub)]
 
 mod distributions;
+mod divergence;
 mod edges;
 mod errors;
 mod reference;

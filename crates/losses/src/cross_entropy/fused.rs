@@ -10,7 +10,7 @@ use softlabel_kernels::rows::{
     Outputs, Scale, spatial_cross_entropy, spatial_cross_entropy_gradient,
     spatial_cross_entropy_in_place,
 };
-use softlabel_tensor::autograd::{Backward, Node};
+use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::slices::{slice, slice_mut, uninit, uninit_slice_mut};
 use tch::{Kind, Tensor, no_grad_guard};
 
@@ -142,37 +142,15 @@ fn run<T: Logit>(
     let Some(gradient) = gradient else {
         return Ok(CrossEntropyOutput { loss, log_sum_exp, correct });
     };
-    let mut kept = Some(gradient);
-    let loss = node.attach_one(loss, &[], move |backward| {
-        let Some(gradient) = handed_out(&mut kept, backward, late, each.then_some(class_axis))?
-        else {
-            return Ok(vec![None]);
-        };
-        Ok(vec![Some(if moved { gradient.f_movedim_int(-1, 1)? } else { gradient })])
-    })?;
+    let mut known = KnownGradient::new(gradient).with_divisor(late);
+    if each {
+        known = known.with_missing_axis(class_axis);
+    }
+    if moved {
+        known = known.with_last_axis_second();
+    }
+    let loss = node.attach_known(loss, known)?;
     Ok(CrossEntropyOutput { loss, log_sum_exp, correct })
-}
-
-/// The gradient that was kept, times what arrived and over `late`; what arrived lacks the class axis, if one is given.
-fn handed_out(
-    kept: &mut Option<Tensor>,
-    backward: &Backward<'_>,
-    late: f64,
-    class_axis: Option<i64>,
-) -> softlabel_tensor::Result<Option<Tensor>> {
-    let Some(arrived) = backward.gradient(0) else { return Ok(None) };
-    let held = if backward.keeps_graph() { kept.as_ref().map(Tensor::copy) } else { kept.take() };
-    let Some(mut gradient) = held else { return Ok(None) };
-    if let Some(axis) = class_axis {
-        let factors = arrived.f_div_scalar(late)?.f_unsqueeze(axis)?;
-        let _ = gradient.f_mul_(&factors)?;
-        return Ok(Some(gradient));
-    }
-    let factor = f64::try_from(arrived)? / late;
-    if factor != 1.0 {
-        let _ = gradient.f_mul_scalar_(factor)?;
-    }
-    Ok(Some(gradient))
 }
 
 /// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.

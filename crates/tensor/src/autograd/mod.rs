@@ -37,7 +37,8 @@
 //! ```
 //!
 //! [`differentiable`] is for one output that saves its inputs. For several outputs, for outputs without gradient, for
-//! what else is to be saved, make a [`Node`], compute, and [attach](Node::attach) the outputs.
+//! what else is to be saved, make a [`Node`], compute, and [attach](Node::attach) the outputs. Where the gradient comes
+//! for free with the value, a [`KnownGradient`] is all that is to be kept.
 //!
 //! # What holds
 //!
@@ -56,9 +57,11 @@
 //! - Forward-mode derivatives and `vmap` of libtorch are not supported.
 
 mod call;
+mod known;
 mod node;
 
 pub use call::Backward;
+pub use known::KnownGradient;
 pub use node::{Node, Saved, bump_version};
 use tch::{Tensor, no_grad_guard};
 
