@@ -6,8 +6,8 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 use crate::document::{Document, Written};
 use crate::{
     BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
-    FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling, Result,
-    TemperatureScaling, VectorScaling,
+    FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
+    QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -49,6 +49,10 @@ pub enum AnyCalibrator {
     Matrix(MatrixScaling),
     /// A matrix of log-probabilities and a constant for every class.
     Dirichlet(DirichletCalibration),
+    /// A sigmoid of a quadratic for every class.
+    QuadraticPlatt(QuadraticPlattScaling),
+    /// Two isotonic fits for every score and class.
+    VennAbers(VennAbers),
 }
 
 impl AnyCalibrator {
@@ -181,4 +185,6 @@ any_of! {
     VectorScaling => Vector,
     MatrixScaling => Matrix,
     DirichletCalibration => Dirichlet,
+    QuadraticPlattScaling => QuadraticPlatt,
+    VennAbers => VennAbers,
 }

@@ -253,35 +253,52 @@ impl Calibrator for IsotonicCalibration {
     }
 }
 
+/// The different scores of a class, ascending, and the labels of the rows that have each.
+pub(crate) struct Ties {
+    pub(crate) scores: Vec<f64>,
+    /// For every score how many rows are of the class, of how many.
+    pub(crate) counts: Vec<(usize, usize)>,
+    /// What they let be fitted.
+    pub(crate) fit: ClassFit,
+}
+
+impl Ties {
+    pub(crate) fn of(mut scores: Vec<(f64, bool)>) -> Self {
+        let count = |rows: &[(f64, bool)]| rows.iter().filter(|(_, positive)| *positive).count();
+        let positives = count(&scores);
+        let negatives = scores.len() - positives;
+        scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+        let ties = || scores.chunk_by(|(x, _), (y, _)| x == y);
+        let counts: Vec<_> = ties().map(|tie| (count(tie), tie.len())).collect();
+        let outcome = match (counts.len(), positives.min(negatives)) {
+            (0, _) => FitOutcome::Flat,
+            (_, 0) => FitOutcome::OneSided,
+            (1, _) => FitOutcome::Flat,
+            _ => FitOutcome::Converged,
+        };
+        let fit = ClassFit { positives, negatives, iterations: 0, outcome };
+        Self { scores: ties().map(|tie| tie[0].0).collect(), counts, fit }
+    }
+}
+
 /// The points of the map of one class: both ends of every block.
-fn fit_class(mut scores: Vec<(f64, bool)>) -> (Vec<Knot>, ClassFit) {
-    let positives = scores.iter().filter(|(_, positive)| *positive).count();
-    let negatives = scores.len() - positives;
-    scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
-    let ties: Vec<&[(f64, bool)]> = scores.chunk_by(|(x, _), (y, _)| x == y).collect();
-    let outcome = match (ties.len(), positives.min(negatives)) {
-        (0, _) => FitOutcome::Flat,
-        (_, 0) => FitOutcome::OneSided,
-        (1, _) => FitOutcome::Flat,
-        _ => FitOutcome::Converged,
-    };
-    let weights: Vec<f64> = ties.iter().map(|tie| tie.len() as f64).collect();
-    let share = |tie: &&[(f64, bool)]| {
-        tie.iter().filter(|(_, positive)| *positive).count() as f64 / tie.len() as f64
-    };
-    let shares: Vec<f64> = ties.iter().map(share).collect();
+fn fit_class(scores: Vec<(f64, bool)>) -> (Vec<Knot>, ClassFit) {
+    let Ties { scores, counts, fit } = Ties::of(scores);
+    let weights: Vec<f64> = counts.iter().map(|&(_, rows)| rows as f64).collect();
+    let shares: Vec<f64> =
+        counts.iter().map(|&(positives, rows)| positives as f64 / rows as f64).collect();
     let mut knots = Vec::new();
     for block in isotonic_blocks(&shares, &weights).unwrap_or_default() {
         let value = block.value.clamp(0.0, 1.0);
-        knots.push((ties[block.first][0].0, value));
+        knots.push((scores[block.first], value));
         if block.last > block.first {
-            knots.push((ties[block.last][0].0, value));
+            knots.push((scores[block.last], value));
         }
     }
     if knots.is_empty() {
         knots = vec![(0.0, 0.0), (1.0, 1.0)];
     }
-    (knots, ClassFit { positives, negatives, iterations: 0, outcome })
+    (knots, fit)
 }
 
 /// The value at p of the map through `knots`, of which there is at least one.

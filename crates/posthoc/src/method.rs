@@ -17,7 +17,8 @@ use crate::any::METHODS;
 use crate::{
     AnyCalibrator, BetaCalibration, BetaForm, BiasCorrectedTemperature, DirichletCalibration,
     Error, HistogramBinning, HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixScaling,
-    Odir, PlattScaling, Result, TemperatureScaling, VectorScaling,
+    Odir, PlattScaling, QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling,
+    VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -69,6 +70,10 @@ pub enum Method {
     },
     /// [`DirichletCalibration`].
     Dirichlet(Odir),
+    /// [`QuadraticPlattScaling`].
+    QuadraticPlatt,
+    /// [`VennAbers`].
+    VennAbers,
 }
 
 impl Method {
@@ -120,6 +125,8 @@ impl Method {
                 MatrixScaling::fit_regularized(logits, labels, *odir)?.into()
             }
             Self::Dirichlet(odir) => DirichletCalibration::fit(logits, labels, *odir)?.into(),
+            Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
+            Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
         })
     }
 

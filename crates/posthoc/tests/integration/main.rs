@@ -14,7 +14,9 @@ mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
 mod platt;
+mod quadratic_platt;
 mod temperature;
+mod venn_abers;
 
 use softlabel_core::{Labels, Logits};
 
