@@ -5,8 +5,8 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::{Document, Written};
 use crate::{
-    BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
-    FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
+    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration,
+    Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
     QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
 };
 
@@ -53,6 +53,8 @@ pub enum AnyCalibrator {
     QuadraticPlatt(QuadraticPlattScaling),
     /// Two isotonic fits for every score and class.
     VennAbers(VennAbers),
+    /// Histograms of many sizes, averaged, for every class.
+    BayesianBinning(BayesianBinning),
 }
 
 impl AnyCalibrator {
@@ -187,4 +189,5 @@ any_of! {
     DirichletCalibration => Dirichlet,
     QuadraticPlattScaling => QuadraticPlatt,
     VennAbers => VennAbers,
+    BayesianBinning => BayesianBinning,
 }

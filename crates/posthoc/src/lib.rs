@@ -8,6 +8,7 @@
 //! | [`QuadraticPlattScaling`] | three a class | no | Platt (1999), Berta et al. (2025) |
 //! | [`BetaCalibration`] | two or three a class | no | Kull, Silva Filho, Flach (2017) |
 //! | [`HistogramBinning`] | one a bin and class | no | Zadrozny, Elkan (2001) |
+//! | [`BayesianBinning`] | one a bin and class | no | Naeini, Cooper, Hauskrecht (2015) |
 //! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
 //! | [`VennAbers`] | two steps a row and class, at most | no | Vovk, Petej, Fedorova (2015) |
 //! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
@@ -44,6 +45,7 @@
 
 mod affine;
 mod any;
+mod bbq;
 mod beta;
 mod bias_corrected;
 mod calibrator;
@@ -65,6 +67,7 @@ mod vector;
 mod venn_abers;
 
 pub use any::AnyCalibrator;
+pub use bbq::BayesianBinning;
 pub use beta::{BetaCalibration, BetaCurve, BetaForm};
 pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;

@@ -15,10 +15,10 @@ use softlabel_core::{Labels, Logits, Scalar};
 
 use crate::any::METHODS;
 use crate::{
-    AnyCalibrator, BetaCalibration, BetaForm, BiasCorrectedTemperature, DirichletCalibration,
-    Error, HistogramBinning, HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixScaling,
-    Odir, PlattScaling, QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling,
-    VennAbers,
+    AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
+    DirichletCalibration, Error, HistogramBinning, HistogramOptions, IsotonicCalibration,
+    IsotonicOptions, MatrixScaling, Odir, PlattScaling, QuadraticPlattScaling, Result,
+    TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -74,6 +74,8 @@ pub enum Method {
     QuadraticPlatt,
     /// [`VennAbers`].
     VennAbers,
+    /// [`BayesianBinning`].
+    Bbq,
 }
 
 impl Method {
@@ -126,6 +128,7 @@ impl Method {
             }
             Self::Dirichlet(odir) => DirichletCalibration::fit(logits, labels, *odir)?.into(),
             Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
+            Self::Bbq => BayesianBinning::fit(logits, labels)?.into(),
             Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
         })
     }

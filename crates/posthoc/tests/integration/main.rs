@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod affine;
+mod bbq;
 mod beta;
 mod conformal;
 mod document;
