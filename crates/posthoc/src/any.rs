@@ -5,9 +5,9 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::{Document, Written};
 use crate::{
-    BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration, Error,
-    FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling, Result,
-    TemperatureScaling, VectorScaling,
+    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration,
+    Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
+    QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -49,6 +49,12 @@ pub enum AnyCalibrator {
     Matrix(MatrixScaling),
     /// A matrix of log-probabilities and a constant for every class.
     Dirichlet(DirichletCalibration),
+    /// A sigmoid of a quadratic for every class.
+    QuadraticPlatt(QuadraticPlattScaling),
+    /// Two isotonic fits for every score and class.
+    VennAbers(VennAbers),
+    /// Histograms of many sizes, averaged, for every class.
+    BayesianBinning(BayesianBinning),
 }
 
 impl AnyCalibrator {
@@ -181,4 +187,7 @@ any_of! {
     VectorScaling => Vector,
     MatrixScaling => Matrix,
     DirichletCalibration => Dirichlet,
+    QuadraticPlattScaling => QuadraticPlatt,
+    VennAbers => VennAbers,
+    BayesianBinning => BayesianBinning,
 }

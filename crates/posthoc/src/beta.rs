@@ -41,14 +41,12 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{
-    CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, log_softmax_in_place,
-    minimize_newton,
+    CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, minimize_newton,
 };
 
 use crate::calibrator::{check_fit, map_rows};
 use crate::document::{Document, Written};
-use crate::one_vs_rest::{check_map_count, class_of, diagnostics, scores};
-use crate::sigmoid::Sigmoid;
+use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_log_odds, scores};
 use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
@@ -238,7 +236,8 @@ impl BetaCalibration {
     }
 
     fn calibrated<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<Vec<f64>> {
-        map_rows(logits, self.classes, |row| map_row(&self.curves, row))
+        let log_odds = |map: usize, log_odds| self.curves[map].log_odds(log_odds);
+        map_rows(logits, self.classes, |row| map_log_odds(row, log_odds))
     }
 }
 
@@ -254,26 +253,6 @@ impl Calibrator for BetaCalibration {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
     }
-}
-
-/// Replaces the logits of a row by calibrated log-probabilities.
-fn map_row(curves: &[BetaCurve], row: &mut [f64]) {
-    if row.iter().filter(|&&z| z > f64::NEG_INFINITY).count() < 2 {
-        log_softmax_in_place(row);
-        return;
-    }
-    let sigmoid = Sigmoid { slope: 1.0, intercept: 0.0 };
-    log_odds_in_place(row);
-    if let ([curve], [first, second]) = (curves, &mut *row) {
-        let log_odds = curve.log_odds(*second);
-        *first = sigmoid.log_probability(-log_odds);
-        *second = sigmoid.log_probability(log_odds);
-        return;
-    }
-    for (value, curve) in row.iter_mut().zip(curves).filter(|(f, _)| **f > f64::NEG_INFINITY) {
-        *value = sigmoid.log_probability(curve.log_odds(*value));
-    }
-    log_softmax_in_place(row);
 }
 
 /// The fit did not converge within so many iterations.

@@ -87,7 +87,7 @@ impl Default for HistogramOptions {
 }
 
 /// The upper edge of a bin and the value in it.
-type Bin = (f64, f64);
+pub(crate) type Bin = (f64, f64);
 
 /// The frequency of a class among the rows that give it a similar probability, renormalized.
 ///
@@ -271,13 +271,13 @@ impl Calibrator for HistogramBinning {
 }
 
 /// The value of the bin that p falls into; what lies above the last edge belongs to the last bin.
-fn value_at(bins: &[Bin], p: f64) -> f64 {
+pub(crate) fn value_at(bins: &[Bin], p: f64) -> f64 {
     let index = bins.partition_point(|&(upper, _)| upper < p);
     bins.get(index).or(bins.last()).map_or(p, |&(_, value)| value)
 }
 
 /// The upper edges of at most `count` bins with equally many of the sorted `scores`.
-fn equal_mass(scores: &[(f64, bool)], count: usize) -> Vec<f64> {
+pub(crate) fn equal_mass(scores: &[(f64, bool)], count: usize) -> Vec<f64> {
     let mut edges: Vec<f64> = Vec::new();
     // More bins than scores have no more edges than scores.
     let count = count.min(scores.len());
@@ -318,7 +318,7 @@ fn fill(scores: &[(f64, bool)], edges: Vec<f64>) -> Vec<Bin> {
 }
 
 /// What the sorted scores of a class let be fitted.
-fn class_fit(scores: &[(f64, bool)]) -> ClassFit {
+pub(crate) fn class_fit(scores: &[(f64, bool)]) -> ClassFit {
     let positives = scores.iter().filter(|(_, positive)| *positive).count();
     let negatives = scores.len() - positives;
     let outcome = match (scores.first(), scores.last()) {

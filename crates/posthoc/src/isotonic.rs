@@ -27,11 +27,12 @@
 //!
 //! Source: B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass
 //! Probability Estimates" (2002); the fit: M. Ayer, H. D. Brunk, G. M. Ewing, W. T. Reid,
-//! E. Silverman (1955).
+//! E. Silverman (1955); centred: A. P. Oron, N. Flournoy, "Centered Isotonic Regression: Point and
+//! Interval Estimation for Dose-Response Studies" (2017).
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::{isotonic_blocks, softmax_in_place};
+use softlabel_kernels::{CompensatedSum, isotonic_blocks, softmax_in_place};
 
 use crate::calibrator::{check_fit, map_rows};
 use crate::document::Document;
@@ -53,6 +54,12 @@ pub enum Interpolation {
     Linear,
     /// As on the block below, up to the first point of the next.
     Step,
+    /// On the straight line from the centre of one block, the mean of p over its rows, to that of
+    /// the next: rises strictly between the first and the last (centred isotonic regression, Oron
+    /// and Flournoy 2017). A block of value 0 or 1 keeps both of its ends.
+    #[serde(alias = "centered")]
+    #[doc(alias = "CIR")]
+    Centred,
 }
 
 /// How an [`IsotonicCalibration`] is fitted.
@@ -153,8 +160,10 @@ impl IsotonicCalibration {
     ) -> Result<Self> {
         check_fit(logits, labels)?;
         options.zeros.checked()?;
-        let (knots, fits): (Vec<_>, Vec<_>) =
-            scores(logits, labels, softmax_in_place)?.into_iter().map(fit_class).unzip();
+        let (knots, fits): (Vec<_>, Vec<_>) = scores(logits, labels, softmax_in_place)?
+            .into_iter()
+            .map(|scores| fit_class(scores, options.interpolation))
+            .unzip();
         let mut map = Self { knots, classes: logits.classes(), options, diagnostics: None };
         let after = map.calibrated(logits)?;
         map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
@@ -253,35 +262,59 @@ impl Calibrator for IsotonicCalibration {
     }
 }
 
-/// The points of the map of one class: both ends of every block.
-fn fit_class(mut scores: Vec<(f64, bool)>) -> (Vec<Knot>, ClassFit) {
-    let positives = scores.iter().filter(|(_, positive)| *positive).count();
-    let negatives = scores.len() - positives;
-    scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
-    let ties: Vec<&[(f64, bool)]> = scores.chunk_by(|(x, _), (y, _)| x == y).collect();
-    let outcome = match (ties.len(), positives.min(negatives)) {
-        (0, _) => FitOutcome::Flat,
-        (_, 0) => FitOutcome::OneSided,
-        (1, _) => FitOutcome::Flat,
-        _ => FitOutcome::Converged,
-    };
-    let weights: Vec<f64> = ties.iter().map(|tie| tie.len() as f64).collect();
-    let share = |tie: &&[(f64, bool)]| {
-        tie.iter().filter(|(_, positive)| *positive).count() as f64 / tie.len() as f64
-    };
-    let shares: Vec<f64> = ties.iter().map(share).collect();
+/// The different scores of a class, ascending, and the labels of the rows that have each.
+pub(crate) struct Ties {
+    pub(crate) scores: Vec<f64>,
+    /// For every score how many rows are of the class, of how many.
+    pub(crate) counts: Vec<(usize, usize)>,
+    /// What they let be fitted.
+    pub(crate) fit: ClassFit,
+}
+
+impl Ties {
+    pub(crate) fn of(mut scores: Vec<(f64, bool)>) -> Self {
+        let count = |rows: &[(f64, bool)]| rows.iter().filter(|(_, positive)| *positive).count();
+        let positives = count(&scores);
+        let negatives = scores.len() - positives;
+        scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+        let ties = || scores.chunk_by(|(x, _), (y, _)| x == y);
+        let counts: Vec<_> = ties().map(|tie| (count(tie), tie.len())).collect();
+        let outcome = match (counts.len(), positives.min(negatives)) {
+            (0, _) => FitOutcome::Flat,
+            (_, 0) => FitOutcome::OneSided,
+            (1, _) => FitOutcome::Flat,
+            _ => FitOutcome::Converged,
+        };
+        let fit = ClassFit { positives, negatives, iterations: 0, outcome };
+        Self { scores: ties().map(|tie| tie[0].0).collect(), counts, fit }
+    }
+}
+
+/// The points of the map of one class: both ends of every block, or its centre.
+fn fit_class(scores: Vec<(f64, bool)>, interpolation: Interpolation) -> (Vec<Knot>, ClassFit) {
+    let Ties { scores, counts, fit } = Ties::of(scores);
+    let weights: Vec<f64> = counts.iter().map(|&(_, rows)| rows as f64).collect();
+    let shares: Vec<f64> =
+        counts.iter().map(|&(positives, rows)| positives as f64 / rows as f64).collect();
     let mut knots = Vec::new();
     for block in isotonic_blocks(&shares, &weights).unwrap_or_default() {
         let value = block.value.clamp(0.0, 1.0);
-        knots.push((ties[block.first][0].0, value));
+        if interpolation == Interpolation::Centred && value > 0.0 && value < 1.0 {
+            let rows = block.first..=block.last;
+            let sum = rows.map(|tie| weights[tie] * scores[tie]).collect::<CompensatedSum>();
+            let centre = sum.value() / block.weight;
+            knots.push((centre.clamp(scores[block.first], scores[block.last]), value));
+            continue;
+        }
+        knots.push((scores[block.first], value));
         if block.last > block.first {
-            knots.push((ties[block.last][0].0, value));
+            knots.push((scores[block.last], value));
         }
     }
     if knots.is_empty() {
         knots = vec![(0.0, 0.0), (1.0, 1.0)];
     }
-    (knots, ClassFit { positives, negatives, iterations: 0, outcome })
+    (knots, fit)
 }
 
 /// The value at p of the map through `knots`, of which there is at least one.
@@ -291,7 +324,7 @@ fn interpolate(knots: &[Knot], interpolation: Interpolation, p: f64) -> f64 {
         return knots.first().map_or(p, |&(_, first)| first);
     };
     match (interpolation, knots.get(after)) {
-        (Interpolation::Linear, Some(&(next_x, next_g))) => {
+        (Interpolation::Linear | Interpolation::Centred, Some(&(next_x, next_g))) => {
             g + (next_g - g) * ((p - x) / (next_x - x))
         }
         _ => g,

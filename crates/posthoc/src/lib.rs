@@ -5,9 +5,12 @@
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
 //! | [`BiasCorrectedTemperature`] | one, and one a class | no | Alexandari et al. (2020) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
+//! | [`QuadraticPlattScaling`] | three a class | no | Platt (1999), Berta et al. (2025) |
 //! | [`BetaCalibration`] | two or three a class | no | Kull, Silva Filho, Flach (2017) |
 //! | [`HistogramBinning`] | one a bin and class | no | Zadrozny, Elkan (2001) |
+//! | [`BayesianBinning`] | one a bin and class | no | Naeini, Cooper, Hauskrecht (2015) |
 //! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
+//! | [`VennAbers`] | two steps a row and class, at most | no | Vovk, Petej, Fedorova (2015) |
 //! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
 //! | [`MatrixScaling`] | a matrix, one a class | no | Guo et al. (2017) |
 //! | [`DirichletCalibration`] | a matrix, one a class, held back | no | Kull et al. (2019) |
@@ -42,6 +45,7 @@
 
 mod affine;
 mod any;
+mod bbq;
 mod beta;
 mod bias_corrected;
 mod calibrator;
@@ -56,11 +60,14 @@ mod matrix;
 mod method;
 mod one_vs_rest;
 mod platt;
+mod quadratic_platt;
 mod sigmoid;
 mod temperature;
 mod vector;
+mod venn_abers;
 
 pub use any::AnyCalibrator;
+pub use bbq::BayesianBinning;
 pub use beta::{BetaCalibration, BetaCurve, BetaForm};
 pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;
@@ -74,5 +81,7 @@ pub use matrix::MatrixScaling;
 pub use method::Method;
 pub use one_vs_rest::Zeros;
 pub use platt::PlattScaling;
+pub use quadratic_platt::{QuadraticCurve, QuadraticPlattScaling};
 pub use temperature::TemperatureScaling;
 pub use vector::VectorScaling;
+pub use venn_abers::{VennAbers, VennAbersSteps};

@@ -15,9 +15,10 @@ use softlabel_core::{Labels, Logits, Scalar};
 
 use crate::any::METHODS;
 use crate::{
-    AnyCalibrator, BetaCalibration, BetaForm, BiasCorrectedTemperature, DirichletCalibration,
-    Error, HistogramBinning, HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixScaling,
-    Odir, PlattScaling, Result, TemperatureScaling, VectorScaling,
+    AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
+    DirichletCalibration, Error, HistogramBinning, HistogramOptions, IsotonicCalibration,
+    IsotonicOptions, MatrixScaling, Odir, PlattScaling, QuadraticPlattScaling, Result,
+    TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -69,6 +70,12 @@ pub enum Method {
     },
     /// [`DirichletCalibration`].
     Dirichlet(Odir),
+    /// [`QuadraticPlattScaling`].
+    QuadraticPlatt,
+    /// [`VennAbers`].
+    VennAbers,
+    /// [`BayesianBinning`].
+    Bbq,
 }
 
 impl Method {
@@ -120,6 +127,9 @@ impl Method {
                 MatrixScaling::fit_regularized(logits, labels, *odir)?.into()
             }
             Self::Dirichlet(odir) => DirichletCalibration::fit(logits, labels, *odir)?.into(),
+            Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
+            Self::Bbq => BayesianBinning::fit(logits, labels)?.into(),
+            Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
         })
     }
 

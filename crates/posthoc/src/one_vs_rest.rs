@@ -19,10 +19,11 @@
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, Logits, Scalar};
-use softlabel_kernels::{log_softmax_in_place, softmax_in_place};
+use softlabel_kernels::{log_odds_in_place, log_softmax_in_place, softmax_in_place};
 
 use crate::calibrator::{map_rows, mean_nll, rows_and_labels};
 use crate::platt::overall_outcome;
+use crate::sigmoid::Sigmoid;
 use crate::{ClassFit, FitDiagnostics, Result};
 
 /// What becomes of probabilities 0 and 1 that a map of single classes gives.
@@ -134,6 +135,27 @@ pub(crate) fn map_row(row: &mut [f64], zeros: Zeros, calibrated: impl Fn(usize, 
             (true, false) => -(possible as f64).ln(),
         };
     }
+}
+
+/// Replaces the logits of a row by calibrated log-probabilities; `calibrated` makes log-odds of the
+/// log-odds of a class.
+pub(crate) fn map_log_odds(row: &mut [f64], calibrated: impl Fn(usize, f64) -> f64) {
+    if row.iter().filter(|&&z| z > f64::NEG_INFINITY).count() < 2 {
+        log_softmax_in_place(row);
+        return;
+    }
+    let sigmoid = Sigmoid { slope: 1.0, intercept: 0.0 };
+    log_odds_in_place(row);
+    if let [first, second] = row {
+        let log_odds = calibrated(0, *second);
+        *first = sigmoid.log_probability(-log_odds);
+        *second = sigmoid.log_probability(log_odds);
+        return;
+    }
+    for (map, value) in row.iter_mut().enumerate().filter(|(_, f)| **f > f64::NEG_INFINITY) {
+        *value = sigmoid.log_probability(calibrated(map, *value));
+    }
+    log_softmax_in_place(row);
 }
 
 /// How the fits of all maps went together; `after` are the calibrated log-probabilities.

@@ -76,8 +76,7 @@ pub(crate) fn fit(scores: &[(f64, bool)]) -> Result<(Sigmoid, ClassFit), NotConv
     let positives = scores.iter().filter(|(_, positive)| *positive).count();
     let negatives = scores.len() - positives;
     let (n_positive, n_negative) = (positives as f64, negatives as f64);
-    let high = (n_positive + 1.0) / (n_positive + 2.0);
-    let low = 1.0 / (n_negative + 2.0);
+    let (high, low) = targets(positives, negatives);
     let prior = ((n_positive + 1.0) / (n_negative + 1.0)).ln();
     let done = |slope, intercept, iterations, outcome| {
         let fit = ClassFit { positives, negatives, iterations, outcome };
@@ -108,6 +107,12 @@ pub(crate) fn fit(scores: &[(f64, bool)]) -> Result<(Sigmoid, ClassFit), NotConv
     let ([slope, intercept], iterations) = minimize(&points, [0.0, prior])?;
     let (slope, intercept) = (slope / deviation, intercept - slope * mean / deviation);
     done(slope / scale, intercept, iterations, FitOutcome::Converged)
+}
+
+/// Platt's targets t₊ and t₋ for rows of a class and for others.
+pub(crate) fn targets(positives: usize, negatives: usize) -> (f64, f64) {
+    let (positives, negatives) = (positives as f64, negatives as f64);
+    ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
 }
 
 /// The (a, b) that minimizes F over `points` (x, t), from `start`, and the iterations it took.

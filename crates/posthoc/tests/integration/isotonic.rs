@@ -251,3 +251,26 @@ proptest! {
         prop_assert!(map.diagnostics().unwrap().nll_after.is_finite());
     }
 }
+
+#[test]
+fn centred_blocks_are_points_at_the_mean_of_their_rows() {
+    let of = |p: &[f64]| -> Vec<f64> { p.iter().flat_map(|&p| [(1.0 - p).ln(), p.ln()]).collect() };
+    // Blocks: 0 | 1 0 0 | 1 0 | 1 1 1, of values 0, 1/3, 1/2 and 1; the ends of that of 1 stay.
+    let p = [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 0.8, 0.9];
+    let (logits, labels) = checked(&of(&p), &[0, 1, 0, 0, 1, 0, 1, 1, 1], 2);
+    let options = IsotonicOptions { interpolation: Interpolation::Centred, ..KEEP };
+    let map = IsotonicCalibration::fit(&logits, &labels, options).unwrap();
+    let expected = [(0.1, 0.0), (0.25, 1.0 / 3.0), (0.45, 0.5), (0.75, 1.0), (0.9, 1.0)];
+    assert_eq!(map.knots()[0].len(), expected.len(), "{:?}", map.knots());
+    for (found, expected) in map.knots()[0].iter().zip(expected) {
+        assert!((found.0 - expected.0).abs() < 1e-14 && (found.1 - expected.1).abs() < 1e-14);
+    }
+    let rows = Logits::new(of(&[0.35, 0.05, 0.95]), 2).unwrap();
+    let found = map.apply(&rows).unwrap();
+    let line = 1.0 / 3.0 + 0.5 * (0.5 - 1.0 / 3.0);
+    assert!((found.as_slice()[1].exp() - line).abs() < 1e-14);
+    assert_eq!((found.as_slice()[3], found.as_slice()[5]), (MASKED, 0.0));
+    let json = serde_json::to_string(&map).unwrap();
+    assert!(json.contains(r#""centred""#));
+    assert_eq!(serde_json::from_str::<IsotonicCalibration>(&json).unwrap(), map);
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod affine;
+mod bbq;
 mod beta;
 mod conformal;
 mod document;
@@ -14,7 +15,9 @@ mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
 mod platt;
+mod quadratic_platt;
 mod temperature;
+mod venn_abers;
 
 use softlabel_core::{Labels, Logits};
 
