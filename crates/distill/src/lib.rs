@@ -28,6 +28,7 @@
 
 mod distillation;
 mod error;
+pub mod feature;
 mod teacher;
 
 pub use distillation::{Distillation, SoftScale};
