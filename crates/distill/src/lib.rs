@@ -29,6 +29,7 @@
 mod distillation;
 mod divergence;
 mod error;
+pub mod feature;
 mod teacher;
 
 pub use distillation::{Distillation, SoftScale};
