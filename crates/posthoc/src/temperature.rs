@@ -41,7 +41,9 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{
+    Error as Input, Labels, LogProbabilities, Logits, Probabilities, Scalar, Temperature,
+};
 use softlabel_kernels::{
     CompensatedSum, RootOutcome, RootSettings, RowOutline, TiltedSums, find_root,
     log_softmax_in_place,
@@ -139,6 +141,61 @@ impl TemperatureScaling {
     pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
         check_fit(logits, labels)?;
         Self::of_problem(&Problem::new(logits.as_slice(), logits.classes(), None, gap_of(labels)))
+    }
+
+    /// Fits the temperature that minimizes the mean cross-entropy −Σ_k t_k ln q_k to soft targets t.
+    ///
+    /// `logits` and `targets`, such as the shares of annotators' votes, are `[rows, classes]`; a
+    /// row of targets is divided by its sum.
+    /// One-hot rows give what [`fit`](Self::fit) gives; the diagnostics' losses are cross-entropies.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`Error::ImpossibleLabel`] if a class with the logit −∞ has a target
+    /// above 0.
+    ///
+    /// ```
+    /// use softlabel_core::{Logits, Probabilities};
+    /// use softlabel_posthoc::TemperatureScaling;
+    ///
+    /// // 90 % sure, where 75 % of the annotators agree.
+    /// let logits = Logits::new([9.0f64.ln(), 0.0].repeat(2), 2)?;
+    /// let targets = Probabilities::new([0.75, 0.25].repeat(2), 2)?;
+    /// let scaling = TemperatureScaling::fit_soft(&logits, &targets)?;
+    /// assert!((scaling.temperature().get() - 2.0).abs() < 1e-9);
+    /// # Ok::<(), softlabel_posthoc::Error>(())
+    /// ```
+    pub fn fit_soft<T: Scalar, U: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: &Probabilities<'_, U>,
+    ) -> Result<Self> {
+        let (rows, classes) = (logits.rows(), logits.classes());
+        if rows == 0 {
+            return Err(Input::Empty { what: "the set of logits to fit on" }.into());
+        }
+        if (targets.rows(), targets.classes()) != (rows, classes) {
+            let found = format!("[{}, {}]", targets.rows(), targets.classes());
+            return Err(Input::mismatch("targets", format!("[{rows}, {classes}]"), found).into());
+        }
+        if rows < classes {
+            let what = "logits to fit on";
+            return Err(Input::MoreClassesThanRows { what, classes, rows }.into());
+        }
+        for (row, (z, t)) in logits.matrix().iter().zip(targets.matrix().iter()).enumerate() {
+            let impossible =
+                |(z, t): (&T, &U)| (*t).into() > 0.0 && (*z).into() == f64::NEG_INFINITY;
+            if let Some(label) = z.iter().zip(t).position(impossible) {
+                return Err(Error::ImpossibleLabel { row, label });
+            }
+        }
+        let gap = |index: usize, row: &[T], highest: f64| {
+            let targets = &targets.as_slice()[index * classes..][..classes];
+            let with_targets = row.iter().zip(targets).map(|(&z, &t)| (z.into(), t.into()));
+            let (sum, total) = with_targets
+                .filter(|&(_, t)| t > 0.0)
+                .fold((0.0, 0.0), |(sum, total), (z, t)| (sum + t * (z - highest), total + t));
+            sum / total
+        };
+        Self::of_problem(&Problem::new(logits.as_slice(), classes, None, gap))
     }
 
     /// The minimum of `problem`.
