@@ -2,7 +2,7 @@
 //!
 //! The files hold f32 probabilities, none of them 0; their logarithms, in f64, are the logits.
 
-use softlabel_core::{Labels, Logits};
+use softlabel_core::{Labels, Logits, Probabilities};
 use softlabel_metrics::evaluate;
 use softlabel_posthoc::{
     AnyCalibrator, BetaCalibration, BetaCurve, BetaForm, Calibrator, DirichletCalibration,
@@ -29,6 +29,30 @@ fn posthoc(network: &str, map: &str, key: &str) -> f64 {
     let golden = golden(&folder("posthoc").unwrap());
     let value = &golden["posthoc"][network][map][key];
     value.as_f64().unwrap_or_else(|| panic!("golden.json: no number {network} {map} {key}"))
+}
+
+/// Temperatures for what people said, CIFAR-10H: minima with NumPy from the same files.
+#[test]
+fn temperatures_for_human_labels() {
+    let name = "temperatures_for_human_labels";
+    let Some(folder) = folder(name) else { return };
+    let bytes = std::fs::read(folder.join("cifar10h/cifar10h-probs.npy")).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let shares = bytes[header..].as_chunks::<8>().0.iter().map(|&b| f64::from_le_bytes(b));
+    let people = Probabilities::renormalized(shares.collect(), 10).unwrap();
+    for network in networks(name) {
+        let (temperature, loss) = match network.name {
+            "wideresnet-16-4-cifar-10" => (2.712_890, 0.439_608_09),
+            "lenet-5-cifar-10" => (1.460_773, 1.353_909_55),
+            _ => continue,
+        };
+        let logits: Vec<f64> = network.probabilities.iter().map(|&p| f64::from(p).ln()).collect();
+        let scaling =
+            TemperatureScaling::fit_soft(&Logits::new(logits, 10).unwrap(), &people).unwrap();
+        assert!((scaling.temperature().get() - temperature).abs() < 5.1e-7, "{scaling:?}");
+        let found = scaling.diagnostics().unwrap().nll_after;
+        assert!((found - loss).abs() < 5.1e-9, "{found}");
+    }
 }
 
 #[test]

@@ -62,6 +62,30 @@ fn the_slope_vanishes_at_the_optimum_and_neighbours_are_worse() {
     assert!(diagnostics.nll_after < diagnostics.nll_before);
 }
 
+/// Many rows start from a sample, of every fifth or third row here: the third knows only the rows
+/// whose labels the logits do not tell.
+#[test]
+fn many_rows_have_the_same_optimum() {
+    for rows in [40_000, 20_000] {
+        let (logits, labels) = noisy(rows);
+        let scaling = fit(&logits, &labels, 3);
+        let beta = scaling.temperature().inverse();
+        let at = |beta| loss_and_slope(&logits, &labels, 3, beta);
+        let (loss, slope) = at(beta);
+        assert!(slope.abs() < 1e-12, "{slope}");
+        assert!(at(beta * (1.0 + 1e-9)).1 > 0.0 && at(beta * (1.0 - 1e-9)).1 < 0.0);
+        let diagnostics = scaling.diagnostics().unwrap();
+        assert_eq!(diagnostics.outcome, FitOutcome::Converged);
+        assert!((diagnostics.nll_after - loss).abs() < 1e-12);
+        assert!(diagnostics.nll_after < diagnostics.nll_before);
+    }
+    // All right: what the sample says of it is not said of all rows.
+    let separable = fit(&[2.0, 0.0].repeat(20_000), &vec![0; 20_000], 2);
+    assert_eq!(outcome(&separable), FitOutcome::Separable);
+    let loss = separable.diagnostics().unwrap().nll_after;
+    assert!((loss - (20_002.0f64 / 20_001.0).ln()).abs() < 1e-12);
+}
+
 #[test]
 fn f32_logits_are_widened_before_anything_is_computed() {
     let (logits, labels) = noisy(60);
