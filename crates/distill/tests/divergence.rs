@@ -54,9 +54,7 @@ fn formula(divergence: Divergence, student: &Tensor, teacher: &Tensor, temperatu
     };
     let rows = match divergence {
         Divergence::Forward => kl(&q, &log_q, &log_p),
-        Divergence::Reverse | Divergence::JensenShannon { beta: 1.0, .. } => {
-            kl(&p, &log_p, &log_q)
-        }
+        Divergence::Reverse | Divergence::JensenShannon { beta: 1.0, .. } => kl(&p, &log_p, &log_q),
         Divergence::Jeffreys => kl(&q, &log_q, &log_p) + kl(&p, &log_p, &log_q),
         Divergence::JensenShannon { beta, continuous } => {
             let log_m = (&q * beta + &p * (1.0 - beta)).log();
