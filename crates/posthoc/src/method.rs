@@ -3,7 +3,6 @@
 //! A program or a recipe names a method by a word, `"temperature"`, or by a table with what the
 //! method can be told, `{ method = "beta", form = "ab" }`; what is left out has its default.
 //! The names are those that documents of fitted maps carry.
-//! Steps of a composition are joined by `+`: `"temperature+isotonic"`.
 
 use std::str::FromStr;
 
