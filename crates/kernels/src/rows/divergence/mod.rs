@@ -142,7 +142,7 @@ pub fn divergence<T: Element>(
 /// };
 /// let (mut divergences, mut gradient) = ([0.0], [MaybeUninit::uninit(); 2]);
 /// let scale = Scale::All(1.0);
-/// divergence_gradient(&[0.0, 0.0], 2, &comparison, scale, &mut gradient, &mut divergences, 1)?;
+/// divergence_gradient(&[0.0f64, 0.0], 2, &comparison, scale, &mut gradient, &mut divergences, 1)?;
 /// // SAFETY: Ok means that all of it has been written.
 /// let gradient = gradient.map(|entry| unsafe { entry.assume_init() });
 /// assert!((gradient[0] + 0.25).abs() < 1e-15 && (gradient[1] - 0.25).abs() < 1e-15);
