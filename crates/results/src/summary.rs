@@ -78,10 +78,16 @@ pub enum Calibration {
     BiasCorrectedTemperature,
     /// One-vs-rest Platt scaling.
     Platt,
+    /// Platt scaling with a square.
+    QuadraticPlatt,
     /// A non-decreasing map for every class.
     Isotonic,
+    /// The isotonic fits of both labels, for every class.
+    VennAbers,
     /// The frequencies of bins, for every class.
     HistogramBinning,
+    /// A mean over many binnings, for every class.
+    Bbq,
     /// Beta calibration of every class.
     Beta,
     /// A factor and a constant for every class.
@@ -94,13 +100,16 @@ pub enum Calibration {
 
 impl Calibration {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::Temperature,
         Self::BiasCorrectedTemperature,
         Self::Platt,
+        Self::QuadraticPlatt,
         Self::Isotonic,
+        Self::VennAbers,
         Self::HistogramBinning,
+        Self::Bbq,
         Self::Beta,
         Self::Vector,
         Self::Matrix,
@@ -114,8 +123,11 @@ impl Calibration {
             Self::Temperature => "temperature",
             Self::BiasCorrectedTemperature => "bias_corrected_temperature",
             Self::Platt => "platt",
+            Self::QuadraticPlatt => "quadratic_platt",
             Self::Isotonic => "isotonic",
+            Self::VennAbers => "venn_abers",
             Self::HistogramBinning => "histogram_binning",
+            Self::Bbq => "bbq",
             Self::Beta => "beta",
             Self::Vector => "vector",
             Self::Matrix => "matrix",
