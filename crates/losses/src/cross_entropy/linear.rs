@@ -370,32 +370,18 @@ impl Layer {
                 let logits = slice::<T>(&logits)?;
                 cross_entropy(logits, classes, &target, &options, outputs, threads())
             }
-            Some(RowScale::All(scale)) => {
-                let (scale, logits) =
-                    (Scale::All(T::Sum::of(*scale)), slice_mut::<T>(&mut logits)?);
-                cross_entropy_in_place(
-                    logits,
-                    classes,
-                    &target,
-                    &options,
-                    scale,
-                    outputs,
-                    threads(),
-                )
-            }
-            Some(RowScale::Rows(scales)) => {
-                let scales = scales.f_narrow(0, range.start as i64, range.len() as i64)?;
-                let scale = Scale::Rows(slice::<T::Sum>(&scales)?);
+            Some(scale) => {
+                let part;
+                let scale = match scale {
+                    RowScale::All(scale) => Scale::All(T::Sum::of(*scale)),
+                    RowScale::Rows(scales) => {
+                        part = scales.f_narrow(0, range.start as i64, range.len() as i64)?;
+                        Scale::Rows(slice::<T::Sum>(&part)?)
+                    }
+                };
                 let logits = slice_mut::<T>(&mut logits)?;
-                cross_entropy_in_place(
-                    logits,
-                    classes,
-                    &target,
-                    &options,
-                    scale,
-                    outputs,
-                    threads(),
-                )
+                let threads = threads();
+                cross_entropy_in_place(logits, classes, &target, &options, scale, outputs, threads)
             }
         };
         result.map_err(|error| refused(&error))?;
