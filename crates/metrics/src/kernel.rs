@@ -204,20 +204,22 @@ fn by_beta_kernels(groups: &[TieGroup], width: f64) -> Option<f64> {
             .map(|(a, b, log_beta)| (times_ln(*a, c) + times_ln(*b, 1.0 - c) + log_beta).exp());
         let (mut right, mut all, mut own) = (0.0, 0.0, 0.0);
         for (kernel, other) in kernels.zip(groups) {
-            right += kernel * other.right;
-            all += kernel * other.mass();
             if other.score == group.score {
                 own = kernel;
+            } else {
+                right += kernel * other.right;
+                all += kernel * other.mass();
             }
         }
-        // What one row of the group sees of the others: itself is taken away.
+        // What one row of the group sees: all other groups, and its own without itself. Taken away from a sum of all,
+        // it would leave the others' rounding, and nothing where they are far.
         let gap = |mass_of_kind: f64, rows_of_kind: u64, happened: f64| {
             if rows_of_kind == 0 {
                 return 0.0;
             }
             let weight = mass_of_kind / rows_of_kind as f64;
-            let others = all - own * weight;
-            let accuracy = (right - happened * own * weight) / others;
+            let others = all + own * (group.mass() - weight);
+            let accuracy = (right + own * (group.right - happened * weight)) / others;
             // Far from all others there is nothing to compare with.
             if others > 0.0 { mass_of_kind * (accuracy - group.score).abs() } else { 0.0 }
         };
