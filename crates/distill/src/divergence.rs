@@ -3,12 +3,12 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use softlabel_kernels::rows::{
-    Accumulator, Comparison, DenseRows, Divergence as Kernel, Element, Scale, divergence,
-    divergence_gradient,
+    Comparison, Divergence as Kernel, Scale, divergence, divergence_gradient,
 };
+use softlabel_losses::rows::{Logit, Number, dense_rows, threads};
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{KnownGradient, Node};
-use softlabel_tensor::slices::{Element as TensorElement, slice, uninit, uninit_slice_mut};
+use softlabel_tensor::slices::{slice, uninit, uninit_slice_mut};
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use crate::{Error, Result};
@@ -117,7 +117,7 @@ impl Divergence {
             teacher_scale: scale,
             ignored: ignored.as_ref().map(slice::<bool>).transpose()?,
         };
-        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+        let threads = threads();
         let mut divergences = vec![T::Sum::default(); usize::try_from(samples).unwrap_or_default()];
         let logits = slice::<T>(&values)?;
         let refused = |error: softlabel_kernels::rows::TargetError| -> Error {
@@ -206,39 +206,4 @@ impl Divergence {
             Some(ignored) => divergences.f_masked_fill(ignored, 0.0)?,
         })
     }
-}
-
-/// A dtype that logits may have.
-trait Logit: Element<Sum: Number> + TensorElement {}
-
-impl Logit for f32 {}
-impl Logit for f64 {}
-impl Logit for bf16 {}
-impl Logit for f16 {}
-
-/// A dtype that divergences are computed in.
-trait Number: Accumulator + tch::kind::Element + Default {
-    fn of(value: f64) -> Self;
-}
-
-impl Number for f32 {
-    #[allow(clippy::cast_possible_truncation)] // Rounded once, to the precision of the arithmetic.
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-}
-
-impl Number for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-}
-
-fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
-    Ok(match rows.f_kind()? {
-        Kind::Double => DenseRows::F64(slice(rows)?),
-        Kind::BFloat16 => DenseRows::Bf16(slice(rows)?),
-        Kind::Half => DenseRows::F16(slice(rows)?),
-        _ => DenseRows::F32(slice(rows)?),
-    })
 }

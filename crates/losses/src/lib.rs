@@ -87,6 +87,8 @@ mod objective;
 mod regularizers;
 mod robust;
 mod row_losses;
+#[doc(hidden)]
+pub mod rows;
 mod term;
 
 pub use any::AnyLoss;

@@ -14,10 +14,11 @@ use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::slices::{slice, slice_mut, uninit, uninit_slice_mut};
 use tch::{Kind, Tensor, no_grad_guard};
 
-use super::numbers::{Logit, Number, Numbers, refused};
+use super::numbers::{Numbers, refused};
 use super::prepare::Prepared;
 use super::{CrossEntropyOutput, LogitOptions};
 use crate::Result;
+use crate::rows::{Logit, Number, threads};
 
 /// Where the logits lie.
 #[derive(Debug)]
@@ -165,11 +166,6 @@ pub(super) fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
     } else {
         (divisor, 1.0)
     }
-}
-
-/// As many as libtorch would use.
-pub(super) fn threads() -> usize {
-    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
 }
 
 /// A tensor without axes.

@@ -2,60 +2,19 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
 use softlabel_core::Error as CoreError;
 use softlabel_kernels::rows::{
-    Accumulator, Dense, DenseRows, Element, Masses, MassesBy, Second, SecondShare, Target,
-    TargetError,
+    Dense, DenseRows, Masses, MassesBy, Second, SecondShare, Target, TargetError,
 };
 use softlabel_targets::{
     Dense as PlannedDense, Masses as PlannedMasses, MassesBy as PlannedMassesBy,
 };
 use softlabel_tensor::Error as TensorError;
-use softlabel_tensor::slices::{Element as TensorElement, slice};
-use tch::{Kind, Tensor};
+use softlabel_tensor::slices::slice;
 
-use super::plan::Plan;
 use super::prepare::{Part, Prepared};
 use crate::Result;
-
-/// A dtype that logits may have.
-pub(super) trait Logit: Element<Sum: Number> + TensorElement {}
-
-impl Logit for f32 {}
-impl Logit for f64 {}
-impl Logit for bf16 {}
-impl Logit for f16 {}
-
-/// A dtype that losses are computed in.
-pub(super) trait Number:
-    Accumulator + TensorElement + tch::kind::Element + Default + Into<f64>
-{
-    fn of(value: f64) -> Self;
-    /// The dense part of what is planned.
-    fn dense(plan: &Plan) -> &[Self];
-}
-
-impl Number for f32 {
-    #[allow(clippy::cast_possible_truncation)] // Rounded once, to the precision of the arithmetic.
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-
-    fn dense(plan: &Plan) -> &[Self] {
-        plan.dense_in_single()
-    }
-}
-
-impl Number for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-
-    fn dense(plan: &Plan) -> &[Self] {
-        plan.dense()
-    }
-}
+use crate::rows::{Number, dense_rows};
 
 /// The numbers of a target, of which any range of rows can be had.
 pub(super) struct Numbers<'a, A> {
@@ -89,10 +48,11 @@ impl<'a, A: Number> Numbers<'a, A> {
             PlannedMassesBy::Row(masses) => (masses.iter().map(of).collect(), By::Row),
         };
         let plan = &prepared.plan;
+        let dense = || A::pick(|| plan.dense_in_single(), || plan.dense());
         let dense = match (&prepared.part, &plan.fused.dense) {
             (Part::Rows(rows), _) => Dense::Rows(dense_rows(rows)?),
-            (Part::Planned, PlannedDense::Vector(_)) => Dense::Vector(A::dense(plan)),
-            (Part::Planned, PlannedDense::Matrix(_)) => Dense::Matrix(A::dense(plan)),
+            (Part::Planned, PlannedDense::Vector(_)) => Dense::Vector(dense()),
+            (Part::Planned, PlannedDense::Matrix(_)) => Dense::Matrix(dense()),
             (Part::Planned, PlannedDense::None) => Dense::None,
         };
         let values = |values: &[f64]| values.iter().map(|&value| A::of(value)).collect::<Vec<_>>();
@@ -150,15 +110,6 @@ impl<'a, A: Number> Numbers<'a, A> {
 /// Empty where there are not that many, which the kernels refuse.
 fn part<T>(values: &[T], range: Range<usize>) -> &[T] {
     values.get(range).unwrap_or_default()
-}
-
-fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
-    Ok(match rows.f_kind()? {
-        Kind::Double => DenseRows::F64(slice(rows)?),
-        Kind::BFloat16 => DenseRows::Bf16(slice(rows)?),
-        Kind::Half => DenseRows::F16(slice(rows)?),
-        _ => DenseRows::F32(slice(rows)?),
-    })
 }
 
 /// What the kernels refuse has been checked before, so this is for what was overlooked.

@@ -14,12 +14,12 @@ use softlabel_tensor::{
 };
 use tch::{Device, Kind, Tensor};
 
-use super::fused::threads;
 use super::numbers::refused;
 use super::plan::Plan;
 use super::{CrossEntropy, Target};
 use crate::Result;
 use crate::numeric::computing_kind;
+use crate::rows::threads;
 
 /// The dense part of a target.
 #[derive(Debug)]

@@ -87,16 +87,20 @@ fn large_logits_do_not_cancel() {
 }
 
 #[test]
-fn the_gradient_of_large_rows_is_fifty_times_nearer_than_libtorchs() {
+fn the_gradient_of_large_rows_is_fifty_times_nearer_than_libtorchs_away_from_the_label() {
     for classes in [32_000i64, 128_256] {
-        let logits = Tensor::randn([4, classes], (Kind::Float, Device::Cpu));
+        let logits = wave(&[4, classes], Kind::Float, 0.3);
         let labels = cycling(&[4], classes);
         let smoothing = Smoothing::mixture(0.1).unwrap();
         let (_, truth) = backward(&logits.to_kind(Kind::Double), |at| libtorch(at, &labels, 0.1));
         let (_, ours) = backward(&logits, |at| cross_entropy(at, &labels, &smoothing).unwrap());
-        let largest = f64::try_from(truth.abs().max()).unwrap();
-        // What the peers' table measures against libtorch, here against the resolution of f32.
-        assert!(largest_difference(&ours, &truth) < 2.0 * unit(Kind::Float) * largest);
+        let (_, theirs) = backward(&logits, |at| libtorch(at, &labels, 0.1));
+        // The label's entry is K times larger than the others, and its rounding hides theirs.
+        let others = labels.one_hot(classes).logical_not().to_kind(Kind::Double);
+        let others = |gradient: &Tensor| gradient.to_kind(Kind::Double) * &others;
+        let [ours, theirs] =
+            [ours, theirs].map(|found| largest_difference(&others(&found), &others(&truth)));
+        assert!(50.0 * ours <= theirs, "{classes}: {ours:e}, {theirs:e}");
     }
 }
 
