@@ -56,7 +56,7 @@ impl Number for f64 {
 /// Rows of a contiguous CPU tensor of any float dtype.
 ///
 /// # Errors
-/// As [`slice`].
+/// As [`slice()`](slice()).
 pub fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
     Ok(match rows.f_kind()? {
         Kind::Double => DenseRows::F64(slice(rows)?),
