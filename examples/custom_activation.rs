@@ -4,7 +4,8 @@ use std::f64::consts::PI;
 
 use anyhow::Result;
 use softlabel::tensor::autograd::{Node, Saved};
-use softlabel::tensor::slices::{slice, uninit, uninit_slice_mut};
+use softlabel::tensor::buffers::uninit;
+use softlabel::tensor::slices::{slice, uninit_slice_mut};
 use tch::nn::{Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor, nn};
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 2] = ["src/autograd/node.cpp", "src/memory.cpp"];
+const SOURCES: [&str; 3] = ["src/autograd/node.cpp", "src/buffers.cpp", "src/memory.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

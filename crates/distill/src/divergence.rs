@@ -8,7 +8,8 @@ use softlabel_kernels::rows::{
 use softlabel_losses::rows::{Logit, Number, dense_rows, threads};
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{KnownGradient, Node};
-use softlabel_tensor::slices::{slice, uninit, uninit_slice_mut};
+use softlabel_tensor::buffers::uninit;
+use softlabel_tensor::slices::{slice, uninit_slice_mut};
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use crate::{Error, Result};

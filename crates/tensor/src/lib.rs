@@ -4,9 +4,10 @@
 //! What comes out is either a tensor in the layout that the losses compute in, or a value of `softlabel-core`
 //! that the libtorch-free crates take.
 //!
-//! Two modules stand by themselves and serve any program on tch:
-//! [`slices`] lends the elements of CPU tensors without a copy, and [`autograd`] puts functions whose gradient is
-//! written in Rust into libtorch's graph; [`gradient_check`] compares such a gradient with finite differences.
+//! Three modules stand by themselves and serve any program on tch:
+//! [`slices`] lends the elements of CPU tensors without a copy, [`buffers`] has memory for large ones, and
+//! [`autograd`] puts functions whose gradient is written in Rust into libtorch's graph; [`gradient_check`] compares
+//! such a gradient with finite differences.
 //!
 //! ```
 //! use softlabel_tensor::{to_labels, to_logits};
@@ -22,6 +23,7 @@
 //! ```
 
 pub mod autograd;
+pub mod buffers;
 mod convert;
 mod device;
 mod error;

@@ -1,11 +1,8 @@
-// Where the elements of a CPU tensor lie, and pages for large ones.
+// Where the elements of a CPU tensor lie.
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 extern "C" {
 
@@ -58,21 +55,6 @@ bool softlabel_data(const at::Tensor *tensor, bool writable, void **data) noexce
   } catch (...) {
     return false;
   }
-}
-
-// Asks the kernel to back what lies whole in 2 MiB pages with such pages. Advice: nothing is said if it is not taken.
-void softlabel_advise_huge(void *data, size_t bytes) noexcept {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const uintptr_t page = uintptr_t(1) << 21;
-  const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(page - 1);
-  if (start < end) {
-    (void)madvise(reinterpret_cast<void *>(start), end - start, MADV_HUGEPAGE);
-  }
-#else
-  (void)data;
-  (void)bytes;
-#endif
 }
 
 } // extern "C"

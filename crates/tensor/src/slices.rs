@@ -1,13 +1,14 @@
-//! The elements of CPU tensors as slices, without a copy, and large buffers to write into.
+//! The elements of CPU tensors as slices, without a copy.
 //!
 //! A kernel in plain Rust reads logits `[N, K]` as one `&[f32]` of N·K elements in row-major order and writes the
 //! gradient into another. [`slice()`] lends the elements of a tensor, [`slice_mut`] lends them for writing,
-//! [`uninit_slice_mut`] lends memory that nothing was written to yet, as [`allocate`] gives it.
+//! [`uninit_slice_mut`] lends memory that nothing was written to yet, as [`allocate`](crate::buffers::allocate) gives it.
 //! What is lent is checked: the dtype, the device, the layout (contiguous, neither conjugated nor negated), the
 //! alignment. A tensor without elements gives an empty slice.
 //!
 //! ```
-//! use softlabel_tensor::slices::{allocate, slice, uninit_slice_mut};
+//! use softlabel_tensor::buffers::allocate;
+//! use softlabel_tensor::slices::{slice, uninit_slice_mut};
 //! use tch::{Kind, Tensor};
 //!
 //! let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view((2, 2));
@@ -36,7 +37,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use crate::{Error, Result};
@@ -68,9 +69,6 @@ elements!(
     f32: Float, f64: Double, half::f16: Half, half::bf16: BFloat16, u8: Uint8, i8: Int8, i16: Int16, i32: Int,
     i64: Int64, bool: Bool
 );
-
-/// From here on the page faults of a fresh buffer cost more than a `madvise`.
-const HUGE: usize = 4 << 20;
 
 /// The elements of a CPU tensor, in row-major order.
 ///
@@ -130,7 +128,8 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
     Ok(unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), count) })
 }
 
-/// The memory of a CPU tensor for writing, whatever it holds: what [`allocate`] gives holds nothing yet.
+/// The memory of a CPU tensor for writing, whatever it holds: what
+/// [`allocate`](crate::buffers::allocate) gives holds nothing yet.
 ///
 /// Every element has to be written before the tensor is read.
 ///
@@ -141,43 +140,6 @@ pub fn uninit_slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [MaybeUn
     let (data, count) = elements::<T>(tensor, true)?;
     // SAFETY: as in `slice_mut`; no value is asked of the elements.
     Ok(unsafe { std::slice::from_raw_parts_mut(data.cast().as_ptr(), count) })
-}
-
-/// A CPU tensor whose elements are not initialized, for a buffer that is about to be written.
-///
-/// On Linux, buffers from 4 MiB on ask the kernel for pages of 2 MiB before they are touched: writing a fresh buffer
-/// of 131 MB then faults some 800 times, for its ends, instead of 32,000 times, and takes less than half the time.
-/// Where the kernel has no such pages, and on other systems, this is libtorch's `empty`.
-///
-/// # Errors
-/// libtorch's, for a negative size or no memory.
-///
-/// ```
-/// use softlabel_tensor::slices::allocate;
-/// use tch::Kind;
-///
-/// let gradient = allocate(&[512, 1000], Kind::Float)?;
-/// assert_eq!((gradient.size(), gradient.kind()), (vec![512, 1000], Kind::Float));
-/// # Ok::<(), softlabel_tensor::Error>(())
-/// ```
-#[allow(unsafe_code)]
-pub fn allocate(shape: &[i64], kind: Kind) -> Result<Tensor> {
-    let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
-    let bytes = tensor.numel().saturating_mul(kind.elt_size_in_bytes());
-    if bytes >= HUGE {
-        let data = data(&tensor, false)?;
-        // SAFETY: the advice changes how memory is backed, not what it holds, and concerns whole pages of this buffer.
-        unsafe { softlabel_advise_huge(data, bytes) };
-    }
-    Ok(tensor)
-}
-
-/// An uninitialized CPU tensor for elements of type `T`: [`allocate`] with its dtype.
-///
-/// # Errors
-/// As [`allocate`].
-pub fn uninit<T: Element>(shape: &[i64]) -> Result<Tensor> {
-    allocate(shape, T::KIND)
 }
 
 /// As in memory.cpp.
@@ -198,7 +160,6 @@ struct Memory {
 unsafe extern "C" {
     fn softlabel_memory(tensor: *const C_tensor, memory: *mut Memory) -> bool;
     fn softlabel_data(tensor: *const C_tensor, writable: bool, data: *mut *mut c_void) -> bool;
-    fn softlabel_advise_huge(data: *mut c_void, bytes: usize);
 }
 
 /// Where the elements lie and how many there are, for elements of type `T` or its `MaybeUninit`, once all is checked.

@@ -4,7 +4,8 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use softlabel_tensor::Error;
-use softlabel_tensor::slices::{Element, allocate, slice, slice_mut, uninit, uninit_slice_mut};
+use softlabel_tensor::buffers::uninit;
+use softlabel_tensor::slices::{Element, slice, slice_mut, uninit_slice_mut};
 use tch::{Device, Kind, Tensor};
 
 fn refusal(tensor: &Tensor) -> String {
@@ -197,20 +198,6 @@ fn several_tensors_at_once() {
         }
     }
     assert_eq!(slice::<f32>(&gradient).unwrap(), [1.0, -8.0, -7.0, 4.0]);
-}
-
-#[test]
-fn large_buffers_are_ordinary_tensors() {
-    for count in [0, 1, (1 << 20) - 1, 1 << 20, 3 << 20] {
-        let mut buffer = allocate(&[count], Kind::Float).unwrap();
-        assert_eq!((buffer.size(), buffer.kind()), (vec![count], Kind::Float));
-        for value in uninit_slice_mut::<f32>(&mut buffer).unwrap() {
-            value.write(1.0);
-        }
-        assert_eq!(f64::try_from(buffer.sum(Kind::Double)).unwrap(), count as f64);
-    }
-    assert!(allocate(&[-1], Kind::Float).is_err());
-    assert!(allocate(&[i64::MAX], Kind::Float).is_err());
 }
 
 #[test]

@@ -169,6 +169,10 @@ impl Vector for Single {
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0)) != 0 }
     }
     #[inline(always)]
+    fn prefetch<T>(from: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
     }
@@ -358,6 +362,10 @@ impl Vector for Double {
     #[inline(always)]
     fn any_equal(self, other: Self) -> bool {
         unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, other.0)) != 0 }
+    }
+    #[inline(always)]
+    fn prefetch<T>(from: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
     #[inline(always)]
     fn fence() {

@@ -151,6 +151,10 @@ impl Vector for Single {
         unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) != 0 }
     }
     #[inline(always)]
+    fn prefetch<T>(from: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
     }
@@ -501,6 +505,10 @@ impl Vector for Double {
     #[inline(always)]
     fn any_equal(self, other: Self) -> bool {
         unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0) != 0 }
+    }
+    #[inline(always)]
+    fn prefetch<T>(from: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
     #[inline(always)]
     fn fence() {

@@ -7,6 +7,10 @@
 //! After the last block lse is known; each block of the scratch row, still in the second cache, is
 //! multiplied by e^{M − lse} once and less t_k is the gradient.
 //! So a logit is read from memory once, written once, and costs one exponential.
+//!
+//! While a block is computed the next one is fetched, so that the processor does not wait for memory;
+//! and a gradient too large for the caches is written past them, so that memory which is about to be
+//! overwritten is not read first.
 
 use std::ops::RangeInclusive;
 
@@ -17,7 +21,7 @@ use super::element::sealed::{Convert, Real};
 use super::fill::{Spread, fill_spread};
 use super::problem::{Outcome, Problem, Rows};
 use super::scratch::Scratch;
-use super::sweep::sweep;
+use super::sweep::{sweep, sweep_out};
 use super::target::RowTarget;
 use super::vector::{Lanes, Vector, Write, read, read_part};
 
@@ -279,6 +283,10 @@ where
     let (cap, over_cap) = caps::<T, V>(problem);
     let (uniform_mass, away) = (V::splat(uniform), V::splat(-pivot));
     let has_product = !FLAT || uniform != A::<T>::ZERO;
+    // Σ u·z = u·Σ z, which is two operations less a logit.
+    let plain =
+        FLAT && !CAPPED && has_product && problem.scale == A::<T>::ONE && pivot == A::<T>::ZERO;
+    let weight = if plain { uniform.to_f64() } else { 1.0 };
     let mut sums = Sums { base: lowest, top: lowest, total: 0.0, product: 0.0, mass: 0.0 };
     let mut highest = lowest;
     let mut start = 0;
@@ -292,7 +300,20 @@ where
             let mut top = [V::splat(lowest); 4];
             let mut product = [V::splat(A::<T>::ZERO); 4];
             let mut mass = [V::splat(A::<T>::ZERO); 4];
-            if FLAT && !CAPPED && !has_product {
+            if plain {
+                sweep!(size, V::LANES;
+                    (slot, at) {
+                        let z = read::<V, T>(input.add(at));
+                        largest[slot] = largest[slot].max(z);
+                        product[slot] = product[slot].add(z);
+                    }
+                    (slot, at, count) {
+                        let z = read_part::<V, T>(input.add(at), count);
+                        largest[slot] = largest[slot].max(z.keep(count, lowest));
+                        product[slot] = product[slot].add(z);
+                    }
+                );
+            } else if FLAT && !CAPPED && !has_product {
                 sweep!(size, V::LANES;
                     (slot, at) {
                         let z = read::<V, T>(input.add(at)).mul(scale);
@@ -347,7 +368,7 @@ where
                 sums.top = if block_top > sums.top { block_top } else { sums.top };
             }
             if has_product {
-                sums.product += sum_of(product).sum();
+                sums.product += sum_of(product).sum() * weight;
             }
             if !FLAT {
                 sums.mass += sum_of(mass).sum();
@@ -367,6 +388,7 @@ where
             let mut total = [V::splat(A::<T>::ZERO); 4];
             sweep!(size, V::LANES;
                 (slot, at) {
+                    V::prefetch(input.wrapping_add(at + VECTORS * V::LANES));
                     let e = if CAPPED {
                         V::load(kept.add(at)).add(down)
                     } else {
@@ -480,8 +502,8 @@ impl<A: Real> WriteRow<'_, A> {
                 let factor = V::splat(factor_of(bases.add(block).read()));
                 let (input, output) = (input.add(start), output.add(start));
                 let (kept, spread) = (kept.add(start), spread.wrapping_add(start));
-                sweep!(size, V::LANES;
-                    (_slot, at) {
+                sweep_out!(V, T, output, problem.past_caches, size;
+                    (at) {
                         let e = V::load(kept.add(at));
                         let summand =
                             if FLAT { constant } else { V::load(spread.add(at)).mul(less) };
@@ -490,9 +512,9 @@ impl<A: Real> WriteRow<'_, A> {
                             let logits = read::<V, T>(input.add(at));
                             gradient = gradient.mul(steepness(logits, scale, over_cap));
                         }
-                        <V as Write<T>>::write(gradient, output.add(at));
+                        gradient
                     }
-                    (_slot, at, count) {
+                    (at, count) {
                         let e = read_part::<V, A>(kept.add(at), count);
                         let summand = if FLAT {
                             constant
@@ -504,7 +526,7 @@ impl<A: Real> WriteRow<'_, A> {
                             let logits = read_part::<V, T>(input.add(at), count);
                             gradient = gradient.mul(steepness(logits, scale, over_cap));
                         }
-                        <V as Write<T>>::write_part(gradient, output.add(at), count);
+                        gradient
                     }
                 );
                 start += size;

@@ -59,6 +59,16 @@ pub(crate) struct Problem<'a, T: Element> {
 #[allow(unsafe_code)]
 unsafe impl<T: Element> Sync for Problem<'_, T> {}
 
+/// From so many bytes on an output is written past the caches: a last-level cache that others use too
+/// does not keep more.
+const PAST_CACHES: usize = 32 << 20;
+
+/// Whether an output of so many elements had better be written past the caches: not if it replaces the
+/// input, whose lines are in the caches already.
+pub(crate) fn is_past_caches<T>(input: *const T, output: *mut T, elements: usize) -> bool {
+    !std::ptr::eq(input, output) && elements.saturating_mul(size_of::<T>()) >= PAST_CACHES
+}
+
 /// What one row comes to.
 #[derive(Clone, Copy)]
 pub(crate) struct Outcome {
@@ -93,7 +103,7 @@ impl<'a, T: Element> Problem<'a, T> {
             softcap: options.softcap.map(T::Sum::from_f64),
             z_loss: options.z_loss,
             shared_spread: None,
-            past_caches: false,
+            past_caches: is_past_caches(input, output, rows.saturating_mul(classes)),
         };
         let shared = match (target.masses, target.dense) {
             (MassesBy::All(_), Dense::None) => target.class_weights.is_some(),

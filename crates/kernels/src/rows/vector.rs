@@ -46,6 +46,9 @@ pub(crate) trait Vector: Copy {
     fn sum(self) -> f64;
     /// Whether a lane equals the lane of the other.
     fn any_equal(self, other: Self) -> bool;
+    /// Has memory fetched into the caches, if there is an instruction for it; wherever it points.
+    #[inline(always)]
+    fn prefetch<T>(_from: *const T) {}
     /// Lets other threads see what was written past the caches.
     fn fence() {}
 }

@@ -10,6 +10,7 @@ mod distributions;
 mod divergence;
 mod edges;
 mod errors;
+mod large;
 mod reference;
 mod scaling;
 mod spatial;

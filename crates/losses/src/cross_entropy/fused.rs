@@ -11,7 +11,8 @@ use softlabel_kernels::rows::{
     spatial_cross_entropy_in_place,
 };
 use softlabel_tensor::autograd::{KnownGradient, Node};
-use softlabel_tensor::slices::{slice, slice_mut, uninit, uninit_slice_mut};
+use softlabel_tensor::buffers::uninit;
+use softlabel_tensor::slices::{slice, slice_mut, uninit_slice_mut};
 use tch::{Kind, Tensor, no_grad_guard};
 
 use super::numbers::{Numbers, refused};

@@ -20,7 +20,8 @@ use half::{bf16, f16};
 use softlabel_core::Reduction;
 use softlabel_kernels::rows::{Outputs, Scale, cross_entropy, cross_entropy_in_place};
 use softlabel_tensor::autograd::{Node, Saved};
-use softlabel_tensor::slices::{allocate, slice, slice_mut};
+use softlabel_tensor::buffers::allocate;
+use softlabel_tensor::slices::{slice, slice_mut};
 use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 

@@ -17,7 +17,7 @@ use super::super::element::sealed::{Convert, Real};
 use super::super::exponential::ln;
 use super::super::long::{base_above, most, rescale, sum_of};
 use super::super::scratch::Scratch;
-use super::super::sweep::sweep;
+use super::super::sweep::{sweep, sweep_out};
 use super::super::target::DenseRows;
 use super::super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
 use super::careful::careful_row;
@@ -98,6 +98,7 @@ impl<T: Element> DivergenceRows<'_, '_, '_, T> {
                     kept_u,
                     z_bases,
                     u_bases,
+                    past_caches: problem.past_caches,
                 };
                 let sums = pair.look::<V, KIND, GRADIENT>();
                 let step = gradient_scale.to_f64() * scale.to_f64();
@@ -204,6 +205,7 @@ struct Pair<T: Element> {
     kept_u: *mut T::Sum,
     z_bases: *mut T::Sum,
     u_bases: *mut T::Sum,
+    past_caches: bool,
 }
 
 #[allow(unsafe_code)]
@@ -287,6 +289,8 @@ impl<T: Element> Pair<T> {
                 let mut u_product = [V::splat(zero); 4];
                 sweep!(size, V::LANES;
                     (slot, at) {
+                        V::prefetch(input.wrapping_add(at + VECTORS * V::LANES));
+                        V::prefetch(teacher.wrapping_add(at + VECTORS * V::LANES));
                         let z = read::<V, T>(input.add(at)).mul_add(scale, z_down);
                         let u = V::load(teacher.add(at)).mul_add(teacher_scale, u_down);
                         let (ez, eu) = (z.exp(), u.exp());
@@ -411,33 +415,32 @@ impl<T: Element> Pair<T> {
                     let z_factor = V::splat(A::<T>::from_f64(forward * step * z_share));
                     let u_factor = V::splat(-A::<T>::from_f64(forward * step * u_share));
                     // Two products and a sum, not fused, so that equal rows cancel exactly.
-                    sweep!(size, V::LANES;
-                        (_slot, at) {
+                    sweep_out!(V, T, output, self.past_caches, size;
+                        (at) {
                             let p = V::load(kept_z.add(at)).mul(z_factor);
                             let q = V::load(kept_u.add(at)).mul(u_factor);
-                            <V as Write<T>>::write(p.add(q), output.add(at));
+                            p.add(q)
                         }
-                        (_slot, at, count) {
+                        (at, count) {
                             let p = read_part::<V, A<T>>(kept_z.add(at), count).mul(z_factor);
                             let q = read_part::<V, A<T>>(kept_u.add(at), count).mul(u_factor);
-                            <V as Write<T>>::write_part(p.add(q), output.add(at), count);
+                            p.add(q)
                         }
                     );
                 } else {
                     let z_factor = V::splat(A::<T>::from_f64(z_share));
                     let u_factor = V::splat(A::<T>::from_f64(u_share));
-                    sweep!(size, V::LANES;
-                        (_slot, at) {
+                    sweep_out!(V, T, output, self.past_caches, size;
+                        (at) {
                             let p = V::load(kept_z.add(at)).mul(z_factor);
                             let q = V::load(kept_u.add(at)).mul(u_factor);
                             let z = read::<V, T>(input.add(at)).mul_add(scale, z_down);
                             let u = V::load(teacher.add(at)).mul_add(teacher_scale, u_down);
                             let slope = z.mul_add(negative, u).mul_add(less, constant);
                             let gap = q.mul_add(negative, p).mul(forward_step);
-                            let gradient = p.mul_add_if_nonzero(slope, gap);
-                            <V as Write<T>>::write(gradient, output.add(at));
+                            p.mul_add_if_nonzero(slope, gap)
                         }
-                        (_slot, at, count) {
+                        (at, count) {
                             let p = read_part::<V, A<T>>(kept_z.add(at), count).mul(z_factor);
                             let q = read_part::<V, A<T>>(kept_u.add(at), count).mul(u_factor);
                             let z = read_part::<V, T>(input.add(at), count).mul_add(scale, z_down);
@@ -445,8 +448,7 @@ impl<T: Element> Pair<T> {
                             let u = u.mul_add(teacher_scale, u_down);
                             let slope = z.mul_add(negative, u).mul_add(less, constant);
                             let gap = q.mul_add(negative, p).mul(forward_step);
-                            let gradient = p.mul_add_if_nonzero(slope, gap);
-                            <V as Write<T>>::write_part(gradient, output.add(at), count);
+                            p.mul_add_if_nonzero(slope, gap)
                         }
                     );
                 }
@@ -528,17 +530,15 @@ impl<T: Element> Pair<T> {
             let less = V::splat(A::<T>::from_f64(-own));
             // SAFETY: all offsets stay below K.
             unsafe {
-                sweep!(self.classes, V::LANES;
-                    (_slot, at) {
+                sweep_out!(V, T, output, self.past_caches, self.classes;
+                    (at) {
                         let terms = V::load(self.kept_u.add(at));
-                        let gradient = V::load(self.kept_z.add(at)).mul_add(less, terms).mul(slope);
-                        <V as Write<T>>::write(gradient, output.add(at));
+                        V::load(self.kept_z.add(at)).mul_add(less, terms).mul(slope)
                     }
-                    (_slot, at, count) {
+                    (at, count) {
                         let terms = read_part::<V, A<T>>(self.kept_u.add(at), count);
                         let p = read_part::<V, A<T>>(self.kept_z.add(at), count);
-                        let gradient = p.mul_add(less, terms).mul(slope);
-                        <V as Write<T>>::write_part(gradient, output.add(at), count);
+                        p.mul_add(less, terms).mul(slope)
                     }
                 );
             }

@@ -41,6 +41,7 @@ use std::ptr::null_mut;
 use super::dispatch::Instructions;
 use super::element::Element;
 use super::element::sealed::Real;
+use super::problem::is_past_caches;
 use super::target::check_length;
 use super::threads::for_ranges;
 use super::{DenseRows, Scale, TargetError};
@@ -211,6 +212,8 @@ pub(crate) struct Problem<'a, 'b, T: Element> {
     classes: usize,
     comparison: &'b Comparison<'a, T::Sum>,
     gradient_scale: Scale<'a, T::Sum>,
+    /// Whether the gradient is so large that it had better be written past the caches.
+    past_caches: bool,
 }
 
 // SAFETY: the slices behind the pointers may be sent and shared, and kernels running at the same
@@ -252,6 +255,7 @@ unsafe fn run<T: Element>(
         classes,
         comparison,
         gradient_scale,
+        past_caches: is_past_caches(logits.as_ptr(), output, logits.len()),
     };
     let instructions = Instructions::current();
     // Two rows are read where other kernels read one.
