@@ -26,13 +26,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod calibrate;
+mod decoupled;
+mod distances;
 mod distillation;
 mod divergence;
+mod ensemble;
 mod error;
 pub mod feature;
+mod linear;
+mod mutual;
+mod pair;
+mod relational;
+mod schedule;
+mod settings;
+mod soft_loss;
+mod standardize;
 mod teacher;
+mod teacher_free;
+mod top_k;
 
-pub use distillation::{Distillation, SoftScale};
+pub use calibrate::calibrated;
+pub use distillation::{Distillation, DistillationSums, Samples, SoftScale};
 pub use divergence::Divergence;
+pub use ensemble::{Average, Ensemble, Weighting};
 pub use error::{Error, Result};
+pub use linear::{LinearDistillation, LinearHead};
+pub use mutual::{MutualLearning, born_again};
+pub use schedule::DistillationSchedule;
+pub use settings::ClassMatch;
+pub use soft_loss::SoftLoss;
+pub use standardize::standardize;
 pub use teacher::TeacherLogits;
+pub use teacher_free::VirtualTeacher;
+pub use top_k::{Tail, TopK, TopKOutput};
