@@ -282,7 +282,7 @@ impl Distillation {
     /// As [`settings`](Self::settings), the other way.
     pub(crate) fn with_options<T, W>(self, settings: &Settings<T, W>) -> Result<Self> {
         let Settings { student_temperature, scale, kind, standardize, classes, .. } = *settings;
-        Self { student_temperature, standardize, classes, scale, ..self }.with_loss(kind)
+        Self { student_temperature, scale, standardize, classes, ..self }.with_loss(kind)
     }
 
     /// That of the teacher, and that of the student if it has its own.
@@ -443,7 +443,7 @@ impl Distillation {
         samples: Samples<'_>,
     ) -> Result<Term> {
         let ignored = counted.map(Tensor::f_logical_not).transpose()?;
-        self.term(self.pair(student, teacher, axis, ignored, samples)?, None, samples)
+        self.term(&self.pair(student, teacher, axis, ignored, samples)?, None, samples)
     }
 
     /// Both terms, or the one that has a weight.
@@ -496,11 +496,11 @@ impl Distillation {
         } else {
             None
         };
-        self.term(pair, labels.as_ref(), samples)
+        self.term(&pair, labels.as_ref(), samples)
     }
 
-    fn term(&self, pair: Pair, labels: Option<&Tensor>, samples: Samples<'_>) -> Result<Term> {
-        let term = self.loss.term(&pair, labels)?;
+    fn term(&self, pair: &Pair, labels: Option<&Tensor>, samples: Samples<'_>) -> Result<Term> {
+        let term = self.loss.term(pair, labels)?;
         let Some(weights) = samples.soft_weights else { return Ok(term) };
         let valid = |&weight: &f64| weight >= 0.0 && weight.is_finite();
         if let Some(&found) = weights.iter().find(|weight| !valid(weight)) {
@@ -510,7 +510,7 @@ impl Distillation {
             return Err(Error::NotOfOneSample { loss: self.loss.name() });
         };
         let rows = rows.reduce(Reduction::None)?;
-        check_count("soft weights of samples", weights, rows.numel())?;
+        check_count("soft weights of samples", weights, rows.numel() as i64)?;
         let rows = Amount::Samples(weights.to_vec()).times_rows(&rows)?;
         Ok(Term::Rows(RowLosses::new(rows, pair.ignored.as_ref())?))
     }
@@ -567,11 +567,7 @@ impl Distillation {
         let teacher = match samples.temperatures {
             None => Amount::All(self.temperature.get()),
             Some(temperatures) => {
-                check_count(
-                    "temperatures of samples",
-                    temperatures,
-                    count.unsigned_abs() as usize,
-                )?;
+                check_count("temperatures of samples", temperatures, count)?;
                 for &temperature in temperatures {
                     let temperature = Temperature::new(temperature).map_err(TensorError::from)?;
                     if temperature != Temperature::ONE && !self.loss.has_temperature() {
@@ -592,8 +588,8 @@ impl Distillation {
     }
 }
 
-fn check_count(what: &'static str, values: &[f64], samples: usize) -> Result<()> {
-    if values.len() == samples {
+fn check_count(what: &'static str, values: &[f64], samples: i64) -> Result<()> {
+    if values.len() as i64 == samples {
         return Ok(());
     }
     let (expected, found) = (format!("{samples}, one a sample"), values.len().to_string());

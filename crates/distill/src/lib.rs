@@ -25,6 +25,22 @@
 //! assert!(f64::try_from(&loss)? > 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What a student can be taught with
+//!
+//! | to learn from | take |
+//! |---|---|
+//! | the logits of one teacher | [`Distillation`] with a [`SoftLoss`]: divergences, squared error, cosine, decoupled, relational, hard label |
+//! | logits of any size alike | [`Distillation::with_standardization`], [`standardize()`] |
+//! | temperatures and weights that change | [`DistillationSchedule`]; sample by sample: [`Samples`] |
+//! | several teachers | [`Ensemble`]: averages of probabilities or of logits, weighted, by confidence, gated |
+//! | a calibrated teacher | [`calibrated`], with any map of [`softlabel_posthoc`]; [`TeacherLogits::scaled`] |
+//! | no teacher | [`VirtualTeacher`]; its own kind: [`born_again`]; its peers: [`MutualLearning`] |
+//! | the likeliest classes alone | [`TopK`], [`Distillation::forward_top_k`] |
+//! | a vocabulary of another size | [`ClassMatch`] |
+//! | hidden states and heads of language models | [`LinearDistillation`] |
+//! | batches to be added up | [`Distillation::sums`] |
+//! | the layers below the logits | [`feature`] |
 
 mod calibrate;
 mod decoupled;

@@ -408,8 +408,9 @@ impl<'a> Flat<'a> {
             Ok(rows.f_reshape([samples, classes])?)
         };
         let tensors = match given {
-            Target::Hard(given) => [Some(labels(given, "labels")?), None],
-            Target::Smoothed { labels: given, .. } => [Some(labels(given, "labels")?), None],
+            Target::Hard(given) | Target::Smoothed { labels: given, .. } => {
+                [Some(labels(given, "labels")?), None]
+            }
             Target::Soft(given) => [Some(rows(given)?), None],
             Target::Masked { rows: given, counted } => {
                 [Some(rows(given)?), Some(labels(counted, "mask of the samples")?)]

@@ -74,7 +74,7 @@ impl VirtualTeacher {
     }
 
     /// a.
-    pub fn confidence(&self) -> f64 {
+    pub fn confidence(self) -> f64 {
         self.confidence
     }
 
@@ -85,7 +85,7 @@ impl VirtualTeacher {
     /// # Errors
     /// [`Error::TooFewClasses`] for one class; labels of another shape or out of range.
     pub fn logits(
-        &self,
+        self,
         student: &Tensor,
         labels: &Tensor,
         ignore_index: Option<i64>,
@@ -99,7 +99,7 @@ impl VirtualTeacher {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn probabilities_as_logits(
-        &self,
+        self,
         student: &Tensor,
         labels: &Tensor,
         ignore_index: Option<i64>,
@@ -108,7 +108,7 @@ impl VirtualTeacher {
     }
 
     fn rows(
-        &self,
+        self,
         student: &Tensor,
         labels: &Tensor,
         ignore_index: Option<i64>,

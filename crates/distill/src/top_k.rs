@@ -155,9 +155,8 @@ impl TopK {
                 let error = CoreError::mismatch(CLASSES, "different ones in a sample", "one twice");
                 return Err(TensorError::from(error).into());
             }
-            // NaN fails it too.
             let highest = f64::try_from(values.f_max()?)?;
-            if !(highest <= 0.0) {
+            if highest.is_nan() || highest > 0.0 {
                 return Err(out_of_range(WHAT, "at most 0", highest));
             }
             let mass = f64::try_from(log_sum_exp(&values)?.f_exp()?.f_max()?)?;
