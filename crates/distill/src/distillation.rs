@@ -1,88 +1,144 @@
 //! Knowledge distillation on logits.
 //!
-//! For student logits s and teacher logits t of one sample, p = softmax(s/T), q = softmax(t/T):
+//! For student logits s and teacher logits t of one sample, z = s/T and u = t/T:
 //!
 //! ```text
-//! loss = hard_weight · CE(s, target) + soft_weight · c · mean over rows of KL(q ‖ p)
-//! KL(q ‖ p) = Σ_k q_k (ln q_k − ln p_k)          c = T² or 1
+//! loss = hard_weight · CE(s, target) + soft_weight · c · mean over rows of ℓ(z, u)          c = T² or 1
 //! ```
 //!
-//! The direction is forward, KL(teacher ‖ student), as in Hinton's cross-entropy with soft targets, from which it
-//! differs by the teacher's entropy only: same gradient, T·(p − q)·c/T² a row, and 0 where student and teacher agree.
-//! Other [divergences](Divergence) can stand in its place.
+//! ℓ is a [`SoftLoss`], by default the forward divergence KL(q ‖ p) = Σ_k q_k (ln q_k − ln p_k) of p = softmax(z) and
+//! q = softmax(u), the teacher first, as in Hinton's cross-entropy with soft targets, from which it differs by the
+//! teacher's entropy only: same gradient, T·(p − q)·c/T² a row, and 0 where student and teacher agree.
 //! The mean is over rows ("batch mean"); a mean over elements, K times smaller, is not offered.
 //! With c = T² the soft gradient keeps its size as T grows.
 //! The teacher is detached here, whatever it comes from. Accumulates in f32, or f64 if either is f64.
 //!
 //! On CPU tensors divergence and gradient come out of one fused kernel ([`softlabel_kernels::rows::divergence`]) that
 //! reads student and teacher once and keeps nothing but the gradient, which has no second derivative then; on other
-//! devices out of libtorch's operators.
+//! devices, and for the other kinds, out of libtorch's operators.
 //!
 //! Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::Temperature;
-use softlabel_losses::{CrossEntropy, RowLosses, Target};
-use softlabel_tensor::{ClassAxis, check_same_device, class_last};
+use softlabel_core::{Error as CoreError, Reduction, Temperature};
+use softlabel_losses::{CrossEntropy, Error as LossError, RowLosses, Target, Term};
+use softlabel_tensor::{
+    ClassAxis, Error as TensorError, check_labels, check_same_device, class_last,
+};
 use tch::{Kind, Tensor};
 
-use crate::{Divergence, Error, Result};
+use crate::pair::{Amount, Pair, Tempering};
+use crate::settings::{Settings, SoftReduction};
+use crate::soft_loss::out_of_range;
+use crate::{ClassMatch, Divergence, Error, Result, SoftLoss, standardize};
 
 /// What the soft term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SoftScale {
-    /// T², so that its gradient does not shrink as T grows (Hinton et al. 2015).
+    /// T² of the student, so that its gradient does not shrink as T grows (Hinton et al. 2015).
     #[default]
     TemperatureSquared,
     /// 1, as TRL, Liger and TextBrewer do.
     One,
 }
 
-/// How a student is taught: temperature, scale, divergence, and the weights of teacher and labels.
+/// How a student is taught: the loss, its temperatures and scale, and the weights of teacher and labels.
 ///
-/// In serialized form `{ temperature = 4, soft_weight = 0.9, hard_weight = 0.1, scale = "temperature_squared",
-/// divergence = "forward" }`, of which the last two may be left out.
+/// In serialized form `{ temperature = 4, soft_weight = 0.9, hard_weight = 0.1 }`, and, all of which may be left out:
+///
+/// | key | default | |
+/// |---|---|---|
+/// | `kind` | `"forward"` | a [`SoftLoss`] |
+/// | `scale` | `"temperature_squared"` | or `"one"`: a [`SoftScale`] |
+/// | `student_temperature` | `temperature` | see [`with_student_temperature`](Self::with_student_temperature) |
+/// | `standardize` | `false` | see [`with_standardization`](Self::with_standardization) |
+/// | `classes` | `"equal"` | a [`ClassMatch`] |
+/// | `reduction` | `"batch_mean"` | nothing else: `"mean"`, over elements, is refused |
+///
+/// ```
+/// use softlabel_distill::{Distillation, SoftLoss};
+///
+/// let text = "temperature = 4\nsoft_weight = 1\nhard_weight = 1\nkind = { dkd = { alpha = 1, beta = 8 } }";
+/// let distillation: Distillation = toml::from_str(text)?;
+/// assert_eq!(distillation.loss(), SoftLoss::Decoupled { alpha: 1.0, beta: 8.0 });
+///
+/// let error = toml::from_str::<Distillation>(&format!("{text}\nreduction = 'mean'")).unwrap_err();
+/// assert!(error.to_string().contains("K times too small"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Settings", into = "Settings")]
+#[serde(try_from = "Settings<Temperature, f64>", into = "Settings<Temperature, f64>")]
 pub struct Distillation {
     temperature: Temperature,
+    student_temperature: Option<Temperature>,
     soft_weight: f64,
     hard_weight: f64,
     scale: SoftScale,
-    divergence: Divergence,
+    loss: SoftLoss,
+    standardize: bool,
+    classes: ClassMatch,
 }
 
-/// The serialized form.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    temperature: Temperature,
-    soft_weight: f64,
-    hard_weight: f64,
-    #[serde(default)]
-    scale: SoftScale,
-    #[serde(default)]
-    divergence: Divergence,
-}
-
-impl TryFrom<Settings> for Distillation {
+impl TryFrom<Settings<Temperature, f64>> for Distillation {
     type Error = Error;
 
-    fn try_from(settings: Settings) -> Result<Self> {
-        let Settings { temperature, soft_weight, hard_weight, scale, divergence } = settings;
-        let distillation = Self::new(temperature, soft_weight, hard_weight)?.with_scale(scale);
-        distillation.with_divergence(divergence)
+    fn try_from(settings: Settings<Temperature, f64>) -> Result<Self> {
+        let Settings { temperature, soft_weight, hard_weight, .. } = settings;
+        Self::new(temperature, soft_weight, hard_weight)?.with_options(&settings)
     }
 }
 
-impl From<Distillation> for Settings {
+impl From<Distillation> for Settings<Temperature, f64> {
     fn from(distillation: Distillation) -> Self {
-        let Distillation { temperature, soft_weight, hard_weight, scale, divergence } =
-            distillation;
-        Self { temperature, soft_weight, hard_weight, scale, divergence }
+        let Distillation { temperature, soft_weight, hard_weight, .. } = distillation;
+        distillation.settings(temperature, soft_weight, hard_weight)
     }
+}
+
+/// What is one number a sample in a batch, in row-major order of the samples.
+///
+/// ```
+/// use softlabel_core::Temperature;
+/// use softlabel_distill::{Distillation, Samples};
+/// use softlabel_losses::{CrossEntropy, Reduction, Target};
+/// use tch::Tensor;
+///
+/// let teacher = Tensor::from_slice(&[3f64.ln(), 0.0, 3f64.ln(), 0.0]).view((2, 2));
+/// let student = Tensor::from_slice(&[0.0f64; 4]).view((2, 2));
+/// let labels = Tensor::from_slice(&[0i64, 0]);
+/// let hard = CrossEntropy::new().with_reduction(Reduction::None);
+/// let samples = Samples { soft_weights: Some(&[1.0, 0.5]), ..Samples::default() };
+/// let rows = Distillation::new(Temperature::ONE, 1.0, 0.0)?
+///     .forward_samples(&student, &teacher, &hard, Target::Hard(&labels), samples)?;
+/// assert_eq!(rows.double_value(&[0]), 2.0 * rows.double_value(&[1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Samples<'a> {
+    /// T of every sample, in the place of the one temperature. Positive and finite.
+    pub temperatures: Option<&'a [f64]>,
+    /// What the soft loss of every sample is multiplied by, besides the soft weight. Finite and not negative.
+    /// A mean still divides by the number of samples.
+    pub soft_weights: Option<&'a [f64]>,
+}
+
+/// Sums over the samples that count, and how many these are.
+///
+/// Batches of different size, or gradients that are accumulated over several, are put together exactly: Σ sums / Σ
+/// counts. A mean of means is not that.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DistillationSums {
+    /// soft_weight · Σ soft + hard_weight · Σ hard, differentiable.
+    pub loss: Tensor,
+    /// Σ of the soft losses before their weight, detached; nothing if the weight is 0.
+    pub soft: Option<Tensor>,
+    /// Σ of the hard losses before their weight, detached; nothing if the weight is 0.
+    pub hard: Option<Tensor>,
+    /// The samples that count.
+    pub count: f64,
 }
 
 impl Distillation {
@@ -92,12 +148,19 @@ impl Distillation {
     /// [`Error::Weights`] if a weight is negative or not finite, or both are 0.
     pub fn new(temperature: Temperature, soft_weight: f64, hard_weight: f64) -> Result<Self> {
         let valid = |weight: f64| weight >= 0.0 && weight.is_finite();
-        if valid(soft_weight) && valid(hard_weight) && soft_weight + hard_weight > 0.0 {
-            let (scale, divergence) = (SoftScale::default(), Divergence::default());
-            Ok(Self { temperature, soft_weight, hard_weight, scale, divergence })
-        } else {
-            Err(Error::Weights { soft: soft_weight, hard: hard_weight })
+        if !(valid(soft_weight) && valid(hard_weight) && soft_weight + hard_weight > 0.0) {
+            return Err(Error::Weights { soft: soft_weight, hard: hard_weight });
         }
+        Ok(Self {
+            temperature,
+            student_temperature: None,
+            soft_weight,
+            hard_weight,
+            scale: SoftScale::default(),
+            loss: SoftLoss::default(),
+            standardize: false,
+            classes: ClassMatch::default(),
+        })
     }
 
     /// What the soft term is multiplied by.
@@ -107,37 +170,134 @@ impl Distillation {
         self
     }
 
-    /// Which divergence; the forward one by default.
+    /// Which loss; the forward divergence by default.
     ///
     /// # Errors
-    /// If β of a Jensen-Shannon divergence is out of range.
+    /// If a parameter of the loss is out of range; [`Error::NoTemperature`] for a temperature other than 1 if the loss
+    /// does not look at it.
     ///
     /// ```
     /// use softlabel_core::Temperature;
-    /// use softlabel_distill::{Distillation, Divergence};
+    /// use softlabel_distill::{Distillation, Divergence, SoftLoss};
     /// use softlabel_losses::{CrossEntropy, Target};
     /// use tch::Tensor;
     ///
-    /// // KL([0.5, 0.5] ‖ [0.75, 0.25]) = 0.5·ln(2/3) + 0.5·ln 2
     /// let teacher = Tensor::from_slice(&[3f64.ln(), 0.0]).view((1, 2));
     /// let student = Tensor::from_slice(&[0.0f64, 0.0]).view((1, 2));
     /// let label = Tensor::from_slice(&[0i64]);
-    /// let loss = Distillation::new(Temperature::ONE, 1.0, 0.0)?
-    ///     .with_divergence(Divergence::Reverse)?
-    ///     .forward(&student, &teacher, &CrossEntropy::new(), Target::Hard(&label))?;
+    /// let loss = |loss: SoftLoss| {
+    ///     let distillation = Distillation::new(Temperature::ONE, 1.0, 0.0)?.with_loss(loss)?;
+    ///     distillation.forward(&student, &teacher, &CrossEntropy::new(), Target::Hard(&label))
+    /// };
+    /// // KL([0.5, 0.5] ‖ [0.75, 0.25]) = 0.5·ln(2/3) + 0.5·ln 2
     /// let truth = 0.5 * (2f64 / 3.0).ln() + 0.5 * 2f64.ln();
-    /// assert!((f64::try_from(loss)? - truth).abs() < 1e-15);
+    /// assert!((f64::try_from(loss(Divergence::Reverse.into())?)? - truth).abs() < 1e-15);
+    /// let truth = 3f64.ln().powi(2);
+    /// assert!((f64::try_from(loss(SoftLoss::SquaredError)?)? - truth).abs() < 1e-15);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn with_divergence(mut self, divergence: Divergence) -> Result<Self> {
-        divergence.check()?;
-        self.divergence = divergence;
+    pub fn with_loss(mut self, loss: impl Into<SoftLoss>) -> Result<Self> {
+        self.loss = loss.into();
+        self.loss.check()?;
+        self.check_temperature()?;
         Ok(self)
     }
 
-    /// The temperature of both sides.
+    /// [`with_loss`](Self::with_loss) for a divergence.
+    ///
+    /// # Errors
+    /// If β of a Jensen-Shannon divergence is out of range.
+    pub fn with_divergence(self, divergence: Divergence) -> Result<Self> {
+        self.with_loss(divergence)
+    }
+
+    /// Another temperature for the student than for the teacher; T² is then the student's, by which its gradient shrinks.
+    ///
+    /// With 1 the student is not tempered at all, as in the experiments of Müller et al. 2019 on smoothed teachers.
+    /// Student and teacher that agree have a loss then, unless both temperatures are the same.
+    ///
+    /// # Errors
+    /// [`Error::NoTemperature`] for another than 1 if the loss does not look at it.
+    pub fn with_student_temperature(mut self, temperature: Temperature) -> Result<Self> {
+        self.student_temperature = Some(temperature);
+        self.check_temperature()?;
+        Ok(self)
+    }
+
+    /// Whether both sides are [standardized](crate::standardize()) before they are divided by the temperature.
+    /// The hard term sees the logits as they are.
+    #[must_use]
+    pub fn with_standardization(mut self, standardize: bool) -> Self {
+        self.standardize = standardize;
+        self
+    }
+
+    /// What happens where student and teacher have different numbers of classes; an error by default.
+    #[must_use]
+    pub fn with_classes(mut self, classes: ClassMatch) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// The temperature of both sides, or of the teacher if the student has its own.
     pub fn temperature(&self) -> Temperature {
         self.temperature
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> SoftLoss {
+        self.loss
+    }
+
+    /// Whether both sides are standardized.
+    pub fn is_standardized(&self) -> bool {
+        self.standardize
+    }
+
+    /// The weight of the teacher.
+    pub fn soft_weight(&self) -> f64 {
+        self.soft_weight
+    }
+
+    /// The weight of the labels.
+    pub fn hard_weight(&self) -> f64 {
+        self.hard_weight
+    }
+
+    /// All but what a schedule can change.
+    pub(crate) fn settings<T, W>(&self, temperature: T, soft: W, hard: W) -> Settings<T, W> {
+        Settings {
+            temperature,
+            soft_weight: soft,
+            hard_weight: hard,
+            student_temperature: self.student_temperature,
+            scale: self.scale,
+            kind: self.loss,
+            standardize: self.standardize,
+            classes: self.classes,
+            reduction: SoftReduction::BatchMean,
+        }
+    }
+
+    /// As [`settings`](Self::settings), the other way.
+    pub(crate) fn with_options<T, W>(self, settings: &Settings<T, W>) -> Result<Self> {
+        let Settings { student_temperature, scale, kind, standardize, classes, .. } = *settings;
+        Self { student_temperature, scale, standardize, classes, ..self }.with_loss(kind)
+    }
+
+    /// That of the teacher, and that of the student if it has its own.
+    pub(crate) fn temperatures(&self) -> impl Iterator<Item = Temperature> {
+        [Some(self.temperature), self.student_temperature].into_iter().flatten()
+    }
+
+    fn check_temperature(&self) -> Result<()> {
+        let other = self.temperatures().find(|&temperature| temperature != Temperature::ONE);
+        match other {
+            Some(found) if !self.loss.has_temperature() => {
+                Err(Error::NoTemperature { loss: self.loss.name(), found: found.get() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The loss of a batch. Teacher and student have the same shape.
@@ -150,7 +310,9 @@ impl Distillation {
     /// `hard.forward(student, target)`, bit for bit.
     ///
     /// # Errors
-    /// [`Error::TeacherShape`], a device that differs, a mean over no samples, and all that the hard loss objects to.
+    /// [`Error::TeacherShape`], [`Error::ClassCounts`], a device that differs, a mean over no samples,
+    /// [`Error::TeacherNotFinite`] with the sample if the loss is NaN for a NaN or +∞ of the teacher, what the loss
+    /// asks for and has not, and all that the hard loss objects to.
     ///
     /// [`Normalizer::Items`]: softlabel_losses::Normalizer::Items
     ///
@@ -176,46 +338,260 @@ impl Distillation {
         hard: &CrossEntropy,
         target: Target<'_>,
     ) -> Result<Tensor> {
-        let soft_term = || -> Result<Tensor> {
-            let ignored = hard.ignored(target)?;
-            let divergences =
-                self.divergences(student, teacher, hard.class_axis(), ignored.as_ref())?;
-            let losses = RowLosses::new(divergences, ignored.as_ref())?;
-            Ok(losses.reduce(hard.reduction())?.f_mul_scalar(self.soft_weight)?)
-        };
-        let hard_term = || Ok(hard.forward(student, target)?.f_mul_scalar(self.hard_weight)?);
-        match (self.soft_weight > 0.0, self.hard_weight > 0.0) {
-            (true, false) => soft_term(),
-            (false, _) => hard_term(),
-            (true, true) => Ok(hard_term()?.f_add(&soft_term()?)?),
-        }
+        self.forward_samples(student, teacher, hard, target, Samples::default())
     }
 
-    /// c · KL(q ‖ p) of every row.
-    fn divergences(
+    /// As [`forward`](Self::forward), with numbers of every sample's own.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Mismatch`](CoreError::Mismatch) unless there is one number a sample,
+    /// [`OutOfRange`](CoreError::OutOfRange) for one out of its range; [`Error::NotOfOneSample`] if the loss is about
+    /// the batch as a whole.
+    pub fn forward_samples(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        hard: &CrossEntropy,
+        target: Target<'_>,
+        samples: Samples<'_>,
+    ) -> Result<Tensor> {
+        let soft = || self.soft(student, teacher, hard, target, samples);
+        self.weigh(soft, || Ok(hard.forward(student, target)?))
+    }
+
+    /// Sums over the samples that count, and their number, for normalization by the caller; the reduction of the hard
+    /// loss has no say.
+    ///
+    /// # Errors
+    /// As [`forward_samples`](Self::forward_samples).
+    ///
+    /// ```
+    /// use softlabel_core::Temperature;
+    /// use softlabel_distill::{Distillation, Samples};
+    /// use softlabel_losses::{CrossEntropy, Target};
+    /// use tch::Tensor;
+    ///
+    /// let teacher = Tensor::from_slice(&[3f64.ln(), 0.0, 1.0, 1.0]).view((2, 2));
+    /// let student = Tensor::from_slice(&[0.0f64; 4]).view((2, 2));
+    /// let labels = Tensor::from_slice(&[0i64, -100]);
+    /// let hard = CrossEntropy::new().with_ignore_index(-100);
+    /// let sums = Distillation::new(Temperature::ONE, 0.5, 0.5)?
+    ///     .sums(&student, &teacher, &hard, Target::Hard(&labels), Samples::default())?;
+    /// assert_eq!(sums.count, 1.0);
+    /// let soft = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
+    /// assert!((f64::try_from(&sums.loss)? - 0.5 * (soft + 2f64.ln())).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sums(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        hard: &CrossEntropy,
+        target: Target<'_>,
+        samples: Samples<'_>,
+    ) -> Result<DistillationSums> {
+        let logits = class_last(student, hard.class_axis(), "student logits")?;
+        let classes = logits.size().last().copied().unwrap_or(1).max(1);
+        let all = logits.numel() as f64 / classes as f64;
+        let count = match hard.ignored(target)? {
+            None => all,
+            Some(ignored) => all - f64::try_from(ignored.f_sum(Kind::Int64)?)?,
+        };
+        let (mut soft, mut hard_sum) = (None, None);
+        let soft_term = || {
+            let term = self.soft_term_of(student, teacher, hard, target, samples)?;
+            let sum = term.reduce(Reduction::Sum, self.loss.name())?;
+            soft = Some(sum.f_detach()?);
+            Ok(sum)
+        };
+        let hard_term = || {
+            let sum = hard.row_losses(student, target)?.reduce(Reduction::Sum)?;
+            hard_sum = Some(sum.f_detach()?);
+            Ok(sum)
+        };
+        let loss = self.weigh(soft_term, hard_term)?;
+        Ok(DistillationSums { loss, soft, hard: hard_sum, count })
+    }
+
+    /// The soft term alone, before its weight, where there are no labels: samples where `counted`, a bool mask of the
+    /// samples, is false count for nothing.
+    ///
+    /// ```
+    /// use softlabel_core::Temperature;
+    /// use softlabel_distill::{Distillation, Samples};
+    /// use softlabel_losses::{ClassAxis, Reduction};
+    /// use tch::Tensor;
+    ///
+    /// let teacher = Tensor::from_slice(&[3f64.ln(), 0.0, 9.0, 1.0]).view((2, 2));
+    /// let student = Tensor::from_slice(&[0.0f64; 4]).view((2, 2));
+    /// let counted = Tensor::from_slice(&[true, false]);
+    /// let loss = Distillation::new(Temperature::ONE, 1.0, 0.0)?
+    ///     .soft_term(&student, &teacher, ClassAxis::Last, Some(&counted), Samples::default())?
+    ///     .reduce(Reduction::default(), "forward")?;
+    /// assert!((f64::try_from(loss)? - (0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln())).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward_samples`](Self::forward_samples); [`NeedsLabels`](LossError::NeedsLabels) for a loss that does.
+    pub fn soft_term(
         &self,
         student: &Tensor,
         teacher: &Tensor,
         axis: ClassAxis,
-        ignored: Option<&Tensor>,
+        counted: Option<&Tensor>,
+        samples: Samples<'_>,
+    ) -> Result<Term> {
+        let ignored = counted.map(Tensor::f_logical_not).transpose()?;
+        self.term(&self.pair(student, teacher, axis, ignored, samples)?, None, samples)
+    }
+
+    /// Both terms, or the one that has a weight.
+    pub(crate) fn weigh(
+        &self,
+        soft: impl FnOnce() -> Result<Tensor>,
+        hard: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Tensor> {
+        let soft = || Ok(soft()?.f_mul_scalar(self.soft_weight)?);
+        let hard = || Ok(hard()?.f_mul_scalar(self.hard_weight)?);
+        match (self.soft_weight > 0.0, self.hard_weight > 0.0) {
+            (true, false) => soft(),
+            (false, _) => hard(),
+            (true, true) => Ok(hard()?.f_add(&soft()?)?),
+        }
+    }
+
+    /// The soft term before its weight, reduced as the hard loss says.
+    pub(crate) fn soft(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        hard: &CrossEntropy,
+        target: Target<'_>,
+        samples: Samples<'_>,
+    ) -> Result<Tensor> {
+        let term = self.soft_term_of(student, teacher, hard, target, samples)?;
+        Ok(term.reduce(hard.reduction(), self.loss.name())?)
+    }
+
+    fn soft_term_of(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        hard: &CrossEntropy,
+        target: Target<'_>,
+        samples: Samples<'_>,
+    ) -> Result<Term> {
+        let pair =
+            self.pair(student, teacher, hard.class_axis(), hard.ignored(target)?, samples)?;
+        let labels = if self.loss.needs_labels() {
+            let (Target::Hard(labels) | Target::Smoothed { labels, .. }) = target else {
+                return Err(LossError::NeedsLabels { loss: self.loss.name() }.into());
+            };
+            let labels = check_labels(labels, &pair.student, hard.ignore_index())?;
+            Some(match &pair.ignored {
+                None => labels,
+                Some(ignored) => labels.f_masked_fill(ignored, 0)?,
+            })
+        } else {
+            None
+        };
+        self.term(&pair, labels.as_ref(), samples)
+    }
+
+    fn term(&self, pair: &Pair, labels: Option<&Tensor>, samples: Samples<'_>) -> Result<Term> {
+        let term = self.loss.term(pair, labels)?;
+        let Some(weights) = samples.soft_weights else { return Ok(term) };
+        let valid = |&weight: &f64| weight >= 0.0 && weight.is_finite();
+        if let Some(&found) = weights.iter().find(|weight| !valid(weight)) {
+            return Err(out_of_range("soft weight of a sample", "finite and not negative", found));
+        }
+        let Term::Rows(rows) = term else {
+            return Err(Error::NotOfOneSample { loss: self.loss.name() });
+        };
+        let rows = rows.reduce(Reduction::None)?;
+        check_count("soft weights of samples", weights, rows.numel() as i64)?;
+        let rows = Amount::Samples(weights.to_vec()).times_rows(&rows)?;
+        Ok(Term::Rows(RowLosses::new(rows, pair.ignored.as_ref())?))
+    }
+
+    /// Student and teacher, checked.
+    pub(crate) fn pair(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        axis: ClassAxis,
+        ignored: Option<Tensor>,
+        samples: Samples<'_>,
+    ) -> Result<Pair> {
         let student = class_last(student, axis, "student logits")?;
         let teacher = class_last(teacher, axis, "teacher logits")?.f_detach()?;
+        check_same_device(&teacher, &student, "teacher logits")?;
+        let (student, teacher) = self.classes.apply(student, teacher)?;
         if student.size() != teacher.size() {
             return Err(Error::TeacherShape { student: student.size(), teacher: teacher.size() });
         }
-        check_same_device(&teacher, &student, "teacher logits")?;
+        let mut shape = student.size();
+        shape.pop();
+        if let Some(ignored) = &ignored
+            && ignored.size() != shape
+        {
+            let expected = format!("{shape:?}, one a sample");
+            let found = ignored.size();
+            return Err(TensorError::Shape { what: "mask of the samples", expected, found }.into());
+        }
         // Of two precisions the better one.
         let student = if teacher.f_kind()? == Kind::Double {
             student.f_to_kind(Kind::Double)?
         } else {
             student
         };
-        let temperature = self.temperature;
-        let scale = match self.scale {
-            SoftScale::TemperatureSquared => temperature.get().powi(2),
-            SoftScale::One => 1.0,
-        };
-        self.divergence.rows(&student, &teacher, ignored, temperature.inverse(), scale)
+        let tempering = self.tempering(samples, shape.iter().product())?;
+        let mut pair = Pair { student, teacher, ignored, tempering };
+        if self.standardize {
+            pair.student = standardize(&pair.counted(&pair.student)?)?;
+            pair.teacher = standardize(&pair.counted(&pair.teacher)?)?;
+        }
+        Ok(pair)
     }
+
+    /// c for a temperature of the student.
+    pub(crate) fn factor(&self, temperature: f64) -> f64 {
+        match self.scale {
+            SoftScale::TemperatureSquared => temperature.powi(2),
+            SoftScale::One => 1.0,
+        }
+    }
+
+    fn tempering(&self, samples: Samples<'_>, count: i64) -> Result<Tempering> {
+        let teacher = match samples.temperatures {
+            None => Amount::All(self.temperature.get()),
+            Some(temperatures) => {
+                check_count("temperatures of samples", temperatures, count)?;
+                for &temperature in temperatures {
+                    let temperature = Temperature::new(temperature).map_err(TensorError::from)?;
+                    if temperature != Temperature::ONE && !self.loss.has_temperature() {
+                        let (loss, found) = (self.loss.name(), temperature.get());
+                        return Err(Error::NoTemperature { loss, found });
+                    }
+                }
+                Amount::Samples(temperatures.to_vec())
+            }
+        };
+        let student = match self.student_temperature {
+            None => teacher.clone(),
+            Some(temperature) => Amount::All(temperature.get()),
+        };
+        let factor = student.map(|temperature| self.factor(temperature));
+        let [student, teacher] = [student, teacher].map(|side| side.map(f64::recip));
+        Ok(Tempering { student, teacher, factor })
+    }
+}
+
+fn check_count(what: &'static str, values: &[f64], samples: i64) -> Result<()> {
+    if values.len() as i64 == samples {
+        return Ok(());
+    }
+    let (expected, found) = (format!("{samples}, one a sample"), values.len().to_string());
+    Err(TensorError::from(CoreError::mismatch(what, expected, found)).into())
 }

@@ -2,16 +2,15 @@
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
-use softlabel_kernels::rows::{
-    Comparison, Divergence as Kernel, Scale, divergence, divergence_gradient,
-};
-use softlabel_losses::rows::{Logit, Number, dense_rows, threads};
+use softlabel_kernels::rows::{Comparison, Divergence as Kernel, divergence, divergence_gradient};
+use softlabel_losses::rows::{Logit, dense_rows, threads};
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::buffers::uninit;
 use softlabel_tensor::slices::{slice, uninit_slice_mut};
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
+use crate::pair::{Amount, Pair};
 use crate::{Error, Result};
 
 /// Which divergence of the student's distribution p and the teacher's q, both at the temperature.
@@ -73,35 +72,22 @@ impl Divergence {
         }
     }
 
-    /// `factor` times the divergence of every row of `[.., K]` logits at a temperature of `1 / inverse`; 0 where a
-    /// sample is ignored. Differentiable in the student.
-    pub(crate) fn rows(
-        self,
-        student: &Tensor,
-        teacher: &Tensor,
-        ignored: Option<&Tensor>,
-        inverse: f64,
-        factor: f64,
-    ) -> Result<Tensor> {
-        if student.device() != Device::Cpu {
-            return self.through_operators(student, teacher, ignored, inverse, factor);
+    /// The divergence of every row, times the factor of the pair; 0 where a sample is ignored. Differentiable in the
+    /// student.
+    pub(crate) fn rows(self, pair: &Pair) -> Result<Tensor> {
+        if pair.student.device() != Device::Cpu {
+            return self.through_operators(pair);
         }
-        match student.f_kind()? {
-            Kind::Double => self.fused::<f64>(student, teacher, ignored, inverse, factor),
-            Kind::BFloat16 => self.fused::<bf16>(student, teacher, ignored, inverse, factor),
-            Kind::Half => self.fused::<f16>(student, teacher, ignored, inverse, factor),
-            _ => self.fused::<f32>(student, teacher, ignored, inverse, factor),
+        match pair.student.f_kind()? {
+            Kind::Double => self.fused::<f64>(pair),
+            Kind::BFloat16 => self.fused::<bf16>(pair),
+            Kind::Half => self.fused::<f16>(pair),
+            _ => self.fused::<f32>(pair),
         }
     }
 
-    fn fused<T: Logit>(
-        self,
-        student: &Tensor,
-        teacher: &Tensor,
-        ignored: Option<&Tensor>,
-        inverse: f64,
-        factor: f64,
-    ) -> Result<Tensor> {
+    fn fused<T: Logit>(self, pair: &Pair) -> Result<Tensor> {
+        let Pair { student, teacher, ignored, tempering } = pair;
         let node = Node::new("Divergence", &[student])?;
         let guard = no_grad_guard();
         let mut shape = student.size();
@@ -109,15 +95,22 @@ impl Divergence {
         let samples: i64 = shape.iter().product();
         let values = student.f_detach()?.f_contiguous()?;
         let teacher = teacher.f_detach()?.f_contiguous()?;
-        let ignored = ignored.map(Tensor::f_contiguous).transpose()?;
-        let scale = Scale::All(T::Sum::of(inverse));
+        let ignored = ignored.as_ref().map(Tensor::f_contiguous).transpose()?;
+        // One factor for all is part of the divergence; one a sample comes on top of it.
+        let (factor, each) = match &tempering.factor {
+            Amount::All(factor) => (*factor, None),
+            each @ Amount::Samples(_) => (1.0, Some(each)),
+        };
+        let mut room = [Vec::new(), Vec::new(), Vec::new()];
+        let [first, second, third] = &mut room;
         let comparison = Comparison {
             teacher: dense_rows(&teacher)?,
             divergence: self.kernel(factor),
-            scale,
-            teacher_scale: scale,
+            scale: tempering.student.scale::<T::Sum>(first),
+            teacher_scale: tempering.teacher.scale::<T::Sum>(second),
             ignored: ignored.as_ref().map(slice::<bool>).transpose()?,
         };
+        let gradient_scale = each.unwrap_or(&Amount::All(1.0)).scale::<T::Sum>(third);
         let threads = threads();
         let mut divergences = vec![T::Sum::default(); usize::try_from(samples).unwrap_or_default()];
         let logits = slice::<T>(&values)?;
@@ -130,12 +123,11 @@ impl Divergence {
         let gradient = if node.is_recording() {
             let mut gradient = uninit::<T>(&values.size())?;
             let buffer = uninit_slice_mut::<T>(&mut gradient)?;
-            let one = Scale::All(T::Sum::of(1.0));
             divergence_gradient(
                 logits,
                 classes,
                 &comparison,
-                one,
+                gradient_scale,
                 buffer,
                 &mut divergences,
                 threads,
@@ -146,32 +138,20 @@ impl Divergence {
             divergence(logits, classes, &comparison, &mut divergences, threads).map_err(refused)?;
             None
         };
-        let rows = Tensor::f_from_slice(&divergences)?.f_reshape(shape.as_slice())?;
+        let mut rows = Tensor::f_from_slice(&divergences)?.f_reshape(shape.as_slice())?;
+        if let Some(each) = each {
+            rows = each.times_rows(&rows)?;
+        }
         drop(guard);
         let Some(gradient) = gradient else { return Ok(rows) };
         let known = KnownGradient::new(gradient).with_missing_axis(-1);
         Ok(node.attach_known(rows, known)?)
     }
 
-    fn through_operators(
-        self,
-        student: &Tensor,
-        teacher: &Tensor,
-        ignored: Option<&Tensor>,
-        inverse: f64,
-        factor: f64,
-    ) -> Result<Tensor> {
-        let double = student.f_kind()? == Kind::Double;
-        let kind = if double { Kind::Double } else { Kind::Float };
-        let log_softmax = |logits: &Tensor| -> Result<Tensor> {
-            // An ignored row is replaced before anything is computed from it.
-            let logits = match ignored {
-                None => logits.shallow_clone(),
-                Some(ignored) => logits.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?,
-            };
-            Ok(logits.f_to_kind(kind)?.f_mul_scalar(inverse)?.f_log_softmax(-1, kind)?)
-        };
-        let (log_p, log_q) = (log_softmax(student)?, log_softmax(&teacher.f_detach()?)?);
+    fn through_operators(self, pair: &Pair) -> Result<Tensor> {
+        let kind = pair.kind()?;
+        let [z, u] = pair.tempered()?;
+        let (log_p, log_q) = (z.f_log_softmax(-1, kind)?, u.f_log_softmax(-1, kind)?);
         // Σ a·(ln a − ln b); what a holds impossible costs nothing, whatever b says of it.
         let from = |log_a: &Tensor, log_b: &Tensor| -> Result<Tensor> {
             let impossible = log_a.f_eq(f64::NEG_INFINITY)?;
@@ -179,7 +159,7 @@ impl Divergence {
             let terms = log_a.f_exp()?.f_mul(&difference)?;
             Ok(terms.f_sum_dim_intlist([-1_i64].as_slice(), false, kind)?)
         };
-        let divergences = match self.kernel(factor) {
+        let divergences = match self.kernel(1.0) {
             Kernel::KullbackLeibler { forward, reverse } => {
                 let part =
                     |weight: f64, log_a: &Tensor, log_b: &Tensor| -> Result<Option<Tensor>> {
@@ -202,9 +182,6 @@ impl Divergence {
                 of_teacher.f_add(&of_student)?.f_mul_scalar(factor)?
             }
         };
-        Ok(match ignored {
-            None => divergences,
-            Some(ignored) => divergences.f_masked_fill(ignored, 0.0)?,
-        })
+        pair.scaled(&divergences)
     }
 }

@@ -17,6 +17,44 @@ pub enum Error {
         /// Shape of the teacher's logits.
         teacher: Vec<i64>,
     },
+    /// Teacher and student do not have the same number of classes, and nothing says what to do about it.
+    #[error(
+        "the teacher has {teacher} classes, the student {student}: if the classes that both have are the same, say \
+         `classes`: {remedy}",
+        remedy = if teacher > student { "slice_teacher or pad_student" } else { "pad_teacher" }
+    )]
+    ClassCounts {
+        /// The student's.
+        student: i64,
+        /// The teacher's.
+        teacher: i64,
+    },
+    /// A loss that does not look at a temperature was given one.
+    #[error("{loss} does not depend on a temperature: expected 1, found {found}")]
+    NoTemperature {
+        /// The loss.
+        loss: &'static str,
+        /// The temperature.
+        found: f64,
+    },
+    /// A loss has nothing to say of so few classes.
+    #[error("{loss} needs at least {least} classes, found {found}")]
+    TooFewClasses {
+        /// The loss.
+        loss: &'static str,
+        /// How many it needs.
+        least: i64,
+        /// How many there are.
+        found: i64,
+    },
+    /// A loss that is about the batch as a whole was asked for samples or parts of it.
+    #[error(
+        "{loss} is one number about a whole batch: it has no temperatures or weights of samples, and no parts to add up"
+    )]
+    NotOfOneSample {
+        /// The loss.
+        loss: &'static str,
+    },
     /// The teacher said something that is no number.
     #[error("teacher logits of sample {sample} are not finite: the teacher diverged")]
     TeacherNotFinite {
@@ -44,6 +82,12 @@ pub enum Error {
     /// The loss on the labels.
     #[error(transparent)]
     Loss(#[from] softlabel_losses::Error),
+    /// A schedule has an impossible value.
+    #[error(transparent)]
+    Schedule(#[from] softlabel_targets::Error),
+    /// A calibration map does not fit the teacher.
+    #[error(transparent)]
+    Calibration(#[from] softlabel_posthoc::Error),
     /// A tensor does not fit, or libtorch refused.
     #[error(transparent)]
     Tensor(#[from] softlabel_tensor::Error),

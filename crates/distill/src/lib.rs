@@ -25,14 +25,54 @@
 //! assert!(f64::try_from(&loss)? > 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What a student can be taught with
+//!
+//! | to learn from | take |
+//! |---|---|
+//! | the logits of one teacher | [`Distillation`] with a [`SoftLoss`]: divergences, squared error, cosine, decoupled, relational, hard label |
+//! | logits of any size alike | [`Distillation::with_standardization`], [`standardize()`] |
+//! | temperatures and weights that change | [`DistillationSchedule`]; sample by sample: [`Samples`] |
+//! | several teachers | [`Ensemble`]: averages of probabilities or of logits, weighted, by confidence, gated |
+//! | a calibrated teacher | [`calibrated`], with any map of [`softlabel_posthoc`]; [`TeacherLogits::scaled`] |
+//! | no teacher | [`VirtualTeacher`]; its own kind: [`born_again`]; its peers: [`MutualLearning`] |
+//! | the likeliest classes alone | [`TopK`], [`Distillation::forward_top_k`] |
+//! | a vocabulary of another size | [`ClassMatch`] |
+//! | hidden states and heads of language models | [`LinearDistillation`] |
+//! | batches to be added up | [`Distillation::sums`] |
+//! | the layers below the logits | [`feature`] |
 
+mod calibrate;
+mod decoupled;
+mod distances;
 mod distillation;
 mod divergence;
+mod ensemble;
 mod error;
 pub mod feature;
+mod linear;
+mod mutual;
+mod pair;
+mod relational;
+mod schedule;
+mod settings;
+mod soft_loss;
+mod standardize;
 mod teacher;
+mod teacher_free;
+mod top_k;
 
-pub use distillation::{Distillation, SoftScale};
+pub use calibrate::calibrated;
+pub use distillation::{Distillation, DistillationSums, Samples, SoftScale};
 pub use divergence::Divergence;
+pub use ensemble::{Average, Ensemble, Weighting};
 pub use error::{Error, Result};
+pub use linear::{LinearDistillation, LinearHead};
+pub use mutual::{MutualLearning, born_again};
+pub use schedule::DistillationSchedule;
+pub use settings::ClassMatch;
+pub use soft_loss::SoftLoss;
+pub use standardize::standardize;
 pub use teacher::TeacherLogits;
+pub use teacher_free::VirtualTeacher;
+pub use top_k::{Tail, TopK, TopKOutput};

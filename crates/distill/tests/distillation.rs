@@ -223,7 +223,8 @@ fn bad_inputs_are_named() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "teacher logits: expected shape [2, 3] as the student's, found [2, 4]"
+        "the teacher has 4 classes, the student 3: if the classes that both have are the same, say `classes`: \
+         slice_teacher or pad_student"
     );
     let diverged = Tensor::from_slice(&[0.0f32, 1.0, f32::NAN, 0.0]).view((2, 2));
     let error = TeacherLogits::new(&diverged).unwrap_err();

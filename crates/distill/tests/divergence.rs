@@ -245,7 +245,7 @@ fn settings_are_read_back_and_checked() {
     assert_eq!(least, Distillation::new(Temperature::new(4.0).unwrap(), 0.9, 0.1).unwrap());
     let bad = |text: &str| serde_json::from_str::<Distillation>(text).unwrap_err().to_string();
     let error = bad(r#"{"temperature": 4, "soft_weight": 1, "hard_weight": 0,
-            "divergence": {"jensen_shannon": {"beta": 1.0}}}"#);
+            "kind": {"jensen_shannon": {"beta": 1.0}}}"#);
     assert!(
         error.starts_with("beta of a Jensen-Shannon divergence must be in (0, 1), found 1"),
         "{error}"
