@@ -20,16 +20,23 @@
 //! A copy has no error. The conversation ends with the input.
 
 mod case;
+mod cross_entropy;
+mod distillation;
 mod gauges;
 mod operation;
+mod tensors;
 
 use std::io::{self, BufRead, Write};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
+use softlabel::tensor::buffers;
 
 use crate::case::Request;
-use crate::operation::{Operation, Side};
+use crate::operation::{Side, prepare};
+
+/// Bytes that softlabel keeps by itself.
+const KEPT: usize = 512 << 20;
 
 fn main() -> Result<()> {
     let mut out = io::stdout().lock();
@@ -51,10 +58,13 @@ fn main() -> Result<()> {
 fn answer(line: &str) -> Result<Map<String, Value>> {
     let request: Request = serde_json::from_str(line).context("this is no request")?;
     tch::set_num_threads(request.threads);
-    let operation = Operation::prepare(&request.case)?;
+    let operation = prepare(&request.case)?;
     let sides = operation.sides(request.threads);
+    // Where memory is measured, none of it may be left from before.
+    let keeps = request.measure != "memory";
     let run = |side: &Side| {
         tch::set_num_threads(side.threads);
+        buffers::keep_at_most(if keeps && side.reuse { KEPT } else { 0 });
         operation.run(side)
     };
     let mut numbers = Map::new();

@@ -9,42 +9,75 @@ import statistics
 import sys
 import time
 
+import calibration
 import torch
 import torch.nn.functional as F
 
 EPSILON = 0.1
+TEMPERATURE = 4.0
 COMPARED = 64
 FEWEST = 3
 TURN = 0.05
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
-def cross_entropy(leaves, target, reduction="mean"):
+def cross_entropy(leaves, targets, reduction="mean"):
     """The loss of logits, or of features and the weights of the last layer."""
     logits = leaves[0] if len(leaves) == 1 else leaves[0] @ leaves[1].T
+    (target,) = targets
     return F.cross_entropy(logits, target, label_smoothing=EPSILON, reduction=reduction)
 
 
+def towards_prior(leaves, targets, reduction="mean"):
+    """The loss of labels smoothed towards a row of classes, or one for each class."""
+    (logits,), (labels, prior) = leaves, targets
+    prior = EPSILON * prior.to(logits.dtype)
+    rows = prior.expand_as(logits) if len(prior) == 1 else prior[labels]
+    rows = rows + (1 - EPSILON) * F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return F.cross_entropy(logits, rows, reduction=reduction)
+
+
+def distill(leaves, targets, reduction="mean"):
+    """T^2 KL(teacher || student) of tempered logits."""
+    (student,), (teacher,) = leaves, targets
+    log_p = F.log_softmax(student / TEMPERATURE, -1)
+    q = F.softmax(teacher / TEMPERATURE, -1)
+    how = "batchmean" if reduction == "mean" else "sum"
+    return TEMPERATURE**2 * F.kl_div(log_p, q, reduction=how)
+
+
 # By the name that cases.json has for them.
-OPERATIONS = {"hard": cross_entropy, "soft": cross_entropy, "linear": cross_entropy}
+OPERATIONS = {
+    "hard": cross_entropy,
+    "soft": cross_entropy,
+    "vector": towards_prior,
+    "matrix": towards_prior,
+    "linear": cross_entropy,
+    "distill": distill,
+}
 
 
 def prepare(case):
-    """Leaves and target, drawn with a fixed seed."""
+    """Leaves, and what they are compared with, drawn with a fixed seed."""
     torch.manual_seed(0)
     dtype = DTYPES[case["dtype"]]
-    rows, classes = case["rows"], case["classes"]
-    if case["operation"] == "linear":
+    rows, classes, operation = case["rows"], case["classes"], case["operation"]
+    if operation == "linear":
         features = case["features"]
         weights = torch.randn(classes, features) / features**0.5
         leaves = [torch.randn(rows, features), weights]
     else:
-        leaves = [torch.randn(rows, classes)]
-    if case["operation"] == "soft":
-        target = torch.randn(rows, classes).softmax(-1).to(dtype)
+        leaves = [torch.randn(rows, classes) * (3 if operation == "distill" else 1)]
+    if operation == "soft":
+        targets = [torch.randn(rows, classes).softmax(-1).to(dtype)]
+    elif operation == "distill":
+        targets = [(3 * torch.randn(rows, classes)).to(dtype)]
     else:
-        target = torch.randint(classes, (rows,))
-    return [leaf.to(dtype).requires_grad_(case["backward"]) for leaf in leaves], target
+        targets = [torch.randint(classes, (rows,))]
+    if operation in ("vector", "matrix"):
+        prior = torch.randn(1 if operation == "vector" else classes, classes)
+        targets.append(prior.softmax(-1, dtype=torch.float64))
+    return [leaf.to(dtype).requires_grad_(case["backward"]) for leaf in leaves], targets
 
 
 def medians_ms(min_seconds, operations):
@@ -98,16 +131,16 @@ def peak_bytes(operation):
         return None
 
 
-def error(loss, leaves, target):
+def error(loss, eager, leaves, targets):
     """Deviation of the first rows' gradient from one in f64, over the latter's largest entry."""
     rows = leaves[0].shape[0]
     exact = [leaves[0][:COMPARED], *leaves[1:]]
     exact = [leaf.detach().double().requires_grad_() for leaf in exact]
-    first = target[:COMPARED]
+    first = targets[0][:COMPARED]
     first = first.double() if first.is_floating_point() else first
-    mean = cross_entropy(exact, first, reduction="sum") / rows
+    mean = eager(exact, [first, *targets[1:]], reduction="sum") / rows
     truth = torch.autograd.grad(mean, exact[0])[0]
-    found = torch.autograd.grad(loss(leaves, target), leaves)[0][:COMPARED].double()
+    found = torch.autograd.grad(loss(leaves, targets), leaves)[0][:COMPARED].double()
     return ((found - truth).abs().max() / truth.abs().max()).item()
 
 
@@ -115,16 +148,18 @@ def answer(request):
     """The number of every peer for one request."""
     torch.set_num_threads(request["threads"])
     case = request["case"]
+    if case["operation"] in calibration.OPERATIONS:
+        return numbers_of(calibration.OPERATIONS[case["operation"]](case), request)
     eager = OPERATIONS[case["operation"]]
-    leaves, target = prepare(case)
+    leaves, targets = prepare(case)
     torch._dynamo.reset()
     losses = {"torch eager": eager, "torch.compile": torch.compile(eager, dynamic=False)}
 
     def once(loss):
         if case["backward"]:
-            return torch.autograd.grad(loss(leaves, target), leaves)
+            return torch.autograd.grad(loss(leaves, targets), leaves)
         with torch.no_grad():
-            return loss(leaves, target)
+            return loss(leaves, targets)
 
     operations = {name: functools.partial(once, loss) for name, loss in losses.items()}
     if request["measure"] == "time":
@@ -136,8 +171,17 @@ def answer(request):
         elif request["measure"] == "memory":
             numbers[name] = peak_bytes(operation)
         elif case["backward"]:
-            numbers[name] = error(losses[name], leaves, target)
+            numbers[name] = error(losses[name], eager, leaves, targets)
     return numbers
+
+
+def numbers_of(operations, request):
+    """The number of every operation; what it comes to is not compared."""
+    if request["measure"] == "time":
+        return medians_ms(request["min_seconds"], operations)
+    if request["measure"] == "memory":
+        return {name: peak_bytes(run) if works(name, run) else None for name, run in operations.items()}
+    return {}
 
 
 def main():
