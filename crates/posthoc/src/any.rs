@@ -5,9 +5,11 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::{Document, Written};
 use crate::{
-    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration,
-    Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
-    QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
+    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, ClassTemperature,
+    DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics, HistogramBinning,
+    IsotonicCalibration, MatrixScaling, PlattScaling, QuadraticPlattScaling, Result,
+    StructuredMatrixScaling, StructuredVectorScaling, TemperatureMixture, TemperatureScaling,
+    VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -55,6 +57,16 @@ pub enum AnyCalibrator {
     VennAbers(VennAbers),
     /// Histograms of many sizes, averaged, for every class.
     BayesianBinning(BayesianBinning),
+    /// One temperature for all logits, and a little of the uniform distribution.
+    TemperatureMixture(TemperatureMixture),
+    /// A temperature, then a factor and a constant for every class, held near the identity.
+    StructuredVector(StructuredVectorScaling),
+    /// A temperature, then a matrix and a constant for every class, held near the identity.
+    StructuredMatrix(StructuredMatrixScaling),
+    /// One temperature for every class.
+    ClassTemperature(ClassTemperature),
+    /// The scaled, the unscaled and the uniform distribution, averaged.
+    EnsembleTemperature(EnsembleTemperature),
 }
 
 impl AnyCalibrator {
@@ -190,4 +202,9 @@ any_of! {
     QuadraticPlattScaling => QuadraticPlatt,
     VennAbers => VennAbers,
     BayesianBinning => BayesianBinning,
+    TemperatureMixture => TemperatureMixture,
+    StructuredVectorScaling => StructuredVector,
+    StructuredMatrixScaling => StructuredMatrix,
+    ClassTemperature => ClassTemperature,
+    EnsembleTemperature => EnsembleTemperature,
 }

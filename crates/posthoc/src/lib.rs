@@ -3,6 +3,9 @@
 //! | map | parameters | keeps the top class | source |
 //! |---|---|---|---|
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
+//! | [`TemperatureMixture`] | one, and a share that the number of rows says | yes | Berta et al. (2025) |
+//! | [`EnsembleTemperature`] | one, and three weights | yes | Zhang, Kailkhura, Han (2020) |
+//! | [`ClassTemperature`] | one a class | no | Frenkel, Goldberger (2021) |
 //! | [`BiasCorrectedTemperature`] | one, and one a class | no | Alexandari et al. (2020) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
 //! | [`QuadraticPlattScaling`] | three a class | no | Platt (1999), Berta et al. (2025) |
@@ -14,6 +17,8 @@
 //! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
 //! | [`MatrixScaling`] | a matrix, one a class | no | Guo et al. (2017) |
 //! | [`DirichletCalibration`] | a matrix, one a class, held back | no | Kull et al. (2019) |
+//! | [`StructuredVectorScaling`] | one, and two a class, held back | no | Berta et al. (2025) |
+//! | [`StructuredMatrixScaling`] | one, a matrix, one a class, held back | no | Berta et al. (2025) |
 //!
 //! To fit is to make a new thing: [`TemperatureScaling::fit`] returns a fitted map, which carries
 //! its [`FitDiagnostics`], and there is no map that still waits for its fit.
@@ -49,11 +54,15 @@ mod bbq;
 mod beta;
 mod bias_corrected;
 mod calibrator;
+mod class_temperature;
 mod conformal;
+mod cross_entropy;
 mod diagnostics;
 mod dirichlet;
 mod document;
+mod ensemble_temperature;
 mod error;
+mod fit_loss;
 mod histogram;
 mod isotonic;
 mod matrix;
@@ -62,7 +71,10 @@ mod one_vs_rest;
 mod platt;
 mod quadratic_platt;
 mod sigmoid;
+mod simplex;
+mod structured;
 mod temperature;
+mod temperature_mixture;
 mod vector;
 mod venn_abers;
 
@@ -71,10 +83,13 @@ pub use bbq::BayesianBinning;
 pub use beta::{BetaCalibration, BetaCurve, BetaForm};
 pub use bias_corrected::BiasCorrectedTemperature;
 pub use calibrator::Calibrator;
+pub use class_temperature::ClassTemperature;
 pub use conformal::{ConformalPredictor, ConformalScore, PredictionSets};
 pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
 pub use dirichlet::{DirichletCalibration, Odir};
+pub use ensemble_temperature::EnsembleTemperature;
 pub use error::{Error, Result};
+pub use fit_loss::FitLoss;
 pub use histogram::{Binning, HistogramBinning, HistogramOptions};
 pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
 pub use matrix::MatrixScaling;
@@ -82,6 +97,10 @@ pub use method::Method;
 pub use one_vs_rest::Zeros;
 pub use platt::PlattScaling;
 pub use quadratic_platt::{QuadraticCurve, QuadraticPlattScaling};
+pub use structured::{
+    MatrixRidge, StructuredMatrixScaling, StructuredVectorScaling, VectorRidge,
+};
 pub use temperature::TemperatureScaling;
+pub use temperature_mixture::{MixtureOptions, TemperatureMixture};
 pub use vector::VectorScaling;
 pub use venn_abers::{VennAbers, VennAbersSteps};

@@ -15,9 +15,11 @@ use softlabel_core::{Labels, Logits, Scalar};
 use crate::any::METHODS;
 use crate::{
     AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
-    DirichletCalibration, Error, HistogramBinning, HistogramOptions, IsotonicCalibration,
-    IsotonicOptions, MatrixScaling, Odir, PlattScaling, QuadraticPlattScaling, Result,
-    TemperatureScaling, VectorScaling, VennAbers,
+    ClassTemperature, DirichletCalibration, EnsembleTemperature, Error, FitLoss, HistogramBinning,
+    HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge, MatrixScaling,
+    MixtureOptions, Odir, PlattScaling, QuadraticPlattScaling, Result, StructuredMatrixScaling,
+    StructuredVectorScaling, TemperatureMixture, TemperatureScaling, VectorRidge, VectorScaling,
+    VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -75,6 +77,20 @@ pub enum Method {
     VennAbers,
     /// [`BayesianBinning`].
     Bbq,
+    /// [`TemperatureMixture`].
+    TsMix(MixtureOptions),
+    /// [`StructuredVectorScaling`].
+    Svs(VectorRidge),
+    /// [`StructuredMatrixScaling`].
+    Sms(MatrixRidge),
+    /// [`ClassTemperature`].
+    ClassTemperature,
+    /// [`EnsembleTemperature`].
+    EnsembleTemperature {
+        /// What is minimized.
+        #[serde(default)]
+        loss: FitLoss,
+    },
 }
 
 impl Method {
@@ -129,6 +145,13 @@ impl Method {
             Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
             Self::Bbq => BayesianBinning::fit(logits, labels)?.into(),
             Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
+            Self::TsMix(options) => TemperatureMixture::fit(logits, labels, *options)?.into(),
+            Self::Svs(ridge) => StructuredVectorScaling::fit(logits, labels, *ridge)?.into(),
+            Self::Sms(ridge) => StructuredMatrixScaling::fit(logits, labels, *ridge)?.into(),
+            Self::ClassTemperature => ClassTemperature::fit(logits, labels)?.into(),
+            Self::EnsembleTemperature { loss } => {
+                EnsembleTemperature::fit(logits, labels, *loss)?.into()
+            }
         })
     }
 
