@@ -8,8 +8,8 @@ use crate::{
     BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, ClassTemperature,
     DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics, HistogramBinning,
     IsotonicCalibration, MatrixScaling, PlattScaling, QuadraticPlattScaling, Result,
-    StructuredMatrixScaling, StructuredVectorScaling, TemperatureMixture, TemperatureScaling,
-    VectorScaling, VennAbers,
+    ScalingBinning, SplineCalibration, StructuredMatrixScaling, StructuredVectorScaling,
+    TemperatureMixture, TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -67,6 +67,10 @@ pub enum AnyCalibrator {
     ClassTemperature(ClassTemperature),
     /// The scaled, the unscaled and the uniform distribution, averaged.
     EnsembleTemperature(EnsembleTemperature),
+    /// A sigmoid, made constant on bins, for every class.
+    ScalingBinning(ScalingBinning),
+    /// The score and the slope of a smoothed error, for every class.
+    Spline(SplineCalibration),
 }
 
 impl AnyCalibrator {
@@ -207,4 +211,6 @@ any_of! {
     StructuredMatrixScaling => StructuredMatrix,
     ClassTemperature => ClassTemperature,
     EnsembleTemperature => EnsembleTemperature,
+    ScalingBinning => ScalingBinning,
+    SplineCalibration => Spline,
 }

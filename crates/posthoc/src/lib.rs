@@ -12,6 +12,8 @@
 //! | [`BetaCalibration`] | two or three a class | no | Kull, Silva Filho, Flach (2017) |
 //! | [`HistogramBinning`] | one a bin and class | no | Zadrozny, Elkan (2001) |
 //! | [`BayesianBinning`] | one a bin and class | no | Naeini, Cooper, Hauskrecht (2015) |
+//! | [`ScalingBinning`] | two a class, one a bin and class | no | Kumar, Liang, Ma (2019) |
+//! | [`SplineCalibration`] | a point for every score, a class | no | Gupta et al. (2021) |
 //! | [`IsotonicCalibration`] | a step for every block of rows, a class | no | Zadrozny, Elkan (2002) |
 //! | [`VennAbers`] | two steps a row and class, at most | no | Vovk, Petej, Fedorova (2015) |
 //! | [`VectorScaling`] | two a class | no | Guo et al. (2017) |
@@ -70,8 +72,10 @@ mod method;
 mod one_vs_rest;
 mod platt;
 mod quadratic_platt;
+mod scaling_binning;
 mod sigmoid;
 mod simplex;
+mod spline;
 mod structured;
 mod temperature;
 mod temperature_mixture;
@@ -97,9 +101,9 @@ pub use method::Method;
 pub use one_vs_rest::Zeros;
 pub use platt::PlattScaling;
 pub use quadratic_platt::{QuadraticCurve, QuadraticPlattScaling};
-pub use structured::{
-    MatrixRidge, StructuredMatrixScaling, StructuredVectorScaling, VectorRidge,
-};
+pub use scaling_binning::{BinnedSigmoid, ScalingBinning};
+pub use spline::{SplineCalibration, SplineOptions};
+pub use structured::{MatrixRidge, StructuredMatrixScaling, StructuredVectorScaling, VectorRidge};
 pub use temperature::TemperatureScaling;
 pub use temperature_mixture::{MixtureOptions, TemperatureMixture};
 pub use vector::VectorScaling;

@@ -17,9 +17,9 @@ use crate::{
     AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
     ClassTemperature, DirichletCalibration, EnsembleTemperature, Error, FitLoss, HistogramBinning,
     HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge, MatrixScaling,
-    MixtureOptions, Odir, PlattScaling, QuadraticPlattScaling, Result, StructuredMatrixScaling,
-    StructuredVectorScaling, TemperatureMixture, TemperatureScaling, VectorRidge, VectorScaling,
-    VennAbers,
+    MixtureOptions, Odir, PlattScaling, QuadraticPlattScaling, Result, ScalingBinning,
+    SplineCalibration, SplineOptions, StructuredMatrixScaling, StructuredVectorScaling,
+    TemperatureMixture, TemperatureScaling, VectorRidge, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -91,6 +91,18 @@ pub enum Method {
         #[serde(default)]
         loss: FitLoss,
     },
+    /// [`ScalingBinning`].
+    ScalingBinning {
+        /// The most bins that a class has.
+        #[serde(default = "default_bins")]
+        bins: usize,
+    },
+    /// [`SplineCalibration`].
+    Spline(SplineOptions),
+}
+
+fn default_bins() -> usize {
+    ScalingBinning::DEFAULT_BINS
 }
 
 impl Method {
@@ -152,6 +164,8 @@ impl Method {
             Self::EnsembleTemperature { loss } => {
                 EnsembleTemperature::fit(logits, labels, *loss)?.into()
             }
+            Self::ScalingBinning { bins } => ScalingBinning::fit(logits, labels, *bins)?.into(),
+            Self::Spline(options) => SplineCalibration::fit(logits, labels, *options)?.into(),
         })
     }
 

@@ -39,7 +39,8 @@ pub(crate) fn minimize_on_simplex(
         if !(here.value.is_finite() && scale.is_finite()) {
             return Err(iteration);
         }
-        let level: f64 = weights.iter().zip(here.gradient).map(|(weight, slope)| weight * slope).sum();
+        let level: f64 =
+            weights.iter().zip(here.gradient).map(|(weight, slope)| weight * slope).sum();
         let off = |index: usize| here.gradient[index] - level;
         let spread = (0..3).filter(|&i| free[i]).map(|i| off(i).abs()).fold(0.0, f64::max);
         if spread <= EQUAL * scale {
@@ -77,7 +78,11 @@ pub(crate) fn minimize_on_simplex(
             }
         };
         let Some((trial, taylor)) = next.filter(|_| slope < 0.0 && longest > 0.0) else {
-            return if spread <= STALLED * scale { Ok((weights, iteration)) } else { Err(iteration) };
+            return if spread <= STALLED * scale {
+                Ok((weights, iteration))
+            } else {
+                Err(iteration)
+            };
         };
         for (free, weight) in free.iter_mut().zip(trial) {
             *free &= weight > 0.0;

@@ -95,9 +95,8 @@ impl Structured {
         let (mixture, fit) = Mixture::fit(logits, labels, UNIFORM_ROWS)?;
         let rows = map_rows(logits, logits.classes(), |row| mixture.map_row(row))?;
         let problem = Problem::new(&rows, labels, shape, strengths)?;
-        let function = |parameters: &[f64], gradient: &mut [f64]| {
-            problem.objective(parameters, gradient)
-        };
+        let function =
+            |parameters: &[f64], gradient: &mut [f64]| problem.objective(parameters, gradient);
         let start = vec![0.0; problem.weight_count + labels.classes()];
         let minimum = minimize(function, &start, &MinimumSettings::default());
         check_minimum(method, &minimum)?;
@@ -167,7 +166,8 @@ impl<'a> Problem<'a> {
         strengths: Strengths,
     ) -> Result<Self> {
         let count = labels.classes();
-        let weight_count = if shape == Shape::Full { count.checked_mul(count) } else { Some(count) };
+        let weight_count =
+            if shape == Shape::Full { count.checked_mul(count) } else { Some(count) };
         let Some(weight_count) = weight_count else {
             let name = "number of classes";
             let expected = "so small that a matrix of them fits the memory";
