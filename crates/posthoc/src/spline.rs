@@ -386,7 +386,8 @@ impl Knots {
                 right.add(share * e);
             }
         }
-        let values = |sums: Vec<CompensatedSum>| sums.iter().map(CompensatedSum::value).collect();
+        let values =
+            |sums: Vec<CompensatedSum>| sums.into_iter().map(CompensatedSum::value).collect();
         Some(self.through(solve(values(matrix), values(right))?))
     }
 }
