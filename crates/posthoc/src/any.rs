@@ -7,9 +7,9 @@ use crate::document::{Document, Written};
 use crate::{
     BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, ClassTemperature,
     DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics, HistogramBinning,
-    IsotonicCalibration, MatrixScaling, PlattScaling, QuadraticPlattScaling, Result,
-    ScalingBinning, SplineCalibration, StructuredMatrixScaling, StructuredVectorScaling,
-    TemperatureMixture, TemperatureScaling, VectorScaling, VennAbers,
+    IsotonicCalibration, MatrixScaling, ParametrizedTemperature, PlattScaling,
+    QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, StructuredMatrixScaling,
+    StructuredVectorScaling, TemperatureMixture, TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -71,6 +71,8 @@ pub enum AnyCalibrator {
     ScalingBinning(ScalingBinning),
     /// The score and the slope of a smoothed error, for every class.
     Spline(SplineCalibration),
+    /// A temperature for every row.
+    Parametrized(ParametrizedTemperature),
 }
 
 impl AnyCalibrator {
@@ -213,4 +215,5 @@ any_of! {
     EnsembleTemperature => EnsembleTemperature,
     ScalingBinning => ScalingBinning,
     SplineCalibration => Spline,
+    ParametrizedTemperature => Parametrized,
 }

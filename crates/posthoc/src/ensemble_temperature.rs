@@ -28,18 +28,14 @@
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar, Temperature};
-use softlabel_kernels::{
-    CompensatedSum, RootSettings, find_root, log_softmax_in_place, log_sum_exp, softmax_in_place,
-};
+use softlabel_kernels::{CompensatedSum, log_softmax_in_place, log_sum_exp};
 
+use crate::brier_temperature::brier_temperature;
 use crate::calibrator::{map_rows, mean_nll};
 use crate::document::{Document, Written};
 use crate::simplex::{Taylor, Triple, minimize_on_simplex};
 use crate::temperature_mixture::scaled_log_softmax;
 use crate::{Calibrator, Error, FitDiagnostics, FitLoss, Result, TemperatureScaling};
-
-/// How often T may grow or shrink by √2 until the mean squared error rises.
-const STEPS: usize = 60;
 
 /// How far from 1 a sum of given weights may be.
 const SUM_TOLERANCE: f64 = 1e-9;
@@ -210,52 +206,6 @@ impl EnsembleTemperature {
             }
         })
     }
-}
-
-/// The temperature downhill from `start` at which the mean squared error has a minimum.
-fn brier_temperature(rows: &[f64], labels: &Labels, start: Temperature) -> Result<Temperature> {
-    let classes = labels.classes();
-    // The first and second derivatives by ln β of Σ (p − t)², per row.
-    let slopes = |u: f64| {
-        let beta = u.exp();
-        let (mut first, mut second) = (CompensatedSum::default(), CompensatedSum::default());
-        let mut p = vec![0.0; classes];
-        for (row, label) in rows.chunks_exact(classes).zip(labels.iter()) {
-            for (p, x) in p.iter_mut().zip(row) {
-                *p = beta * x;
-            }
-            softmax_in_place(&mut p);
-            let parts = || row.iter().zip(&p).filter(|(x, _)| x.is_finite());
-            let mean: f64 = parts().map(|(x, p)| p * x).sum();
-            let variance: f64 = parts().map(|(x, p)| p * (x - mean).powi(2)).sum();
-            let (mut by_beta, mut by_beta_twice) = (0.0, 0.0);
-            for (class, (x, p)) in
-                row.iter().zip(&p).enumerate().filter(|(_, (x, _))| x.is_finite())
-            {
-                let off = if class == label { p - 1.0 } else { *p };
-                let moved = p * (x - mean);
-                by_beta += 2.0 * off * moved;
-                by_beta_twice += 2.0 * (moved * moved + off * p * ((x - mean).powi(2) - variance));
-            }
-            first.add(beta * by_beta);
-            second.add(beta * (by_beta + beta * by_beta_twice));
-        }
-        (first.value() / labels.len() as f64, second.value() / labels.len() as f64)
-    };
-    let step = 0.5 * std::f64::consts::LN_2;
-    let mut here = start.inverse().ln();
-    let slope = slopes(here).0;
-    let step = if slope < 0.0 { step } else { -step };
-    for _ in 0..STEPS {
-        let next = here + step;
-        if (slopes(next).0 < 0.0) != (slope < 0.0) {
-            let bracket = (here.min(next), here.max(next));
-            let root = find_root(slopes, bracket, here, &RootSettings::default());
-            return Ok(Temperature::new((-root.position).exp())?);
-        }
-        here = next;
-    }
-    Ok(Temperature::new((-here).exp())?)
 }
 
 /// The three distributions of every row.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FitLoss {
-    /// The mean over rows and classes of (q_k − \[k = y\])², the mean squared error.
+    /// The mean over rows of Σ_k (q_k − \[k = y\])², K times the mean squared error.
     #[default]
     #[doc(alias = "MSE")]
     Brier,

@@ -5,6 +5,7 @@
 //! | [`TemperatureScaling`] | one | yes | Guo et al. (2017) |
 //! | [`TemperatureMixture`] | one, and a share that the number of rows says | yes | Berta et al. (2025) |
 //! | [`EnsembleTemperature`] | one, and three weights | yes | Zhang, Kailkhura, Han (2020) |
+//! | [`ParametrizedTemperature`] | a small network | yes | Tomani, Cremers, Buettner (2022) |
 //! | [`ClassTemperature`] | one a class | no | Frenkel, Goldberger (2021) |
 //! | [`BiasCorrectedTemperature`] | one, and one a class | no | Alexandari et al. (2020) |
 //! | [`PlattScaling`] | two a class | no | Platt (1999), one class against the rest |
@@ -55,6 +56,7 @@ mod any;
 mod bbq;
 mod beta;
 mod bias_corrected;
+mod brier_temperature;
 mod calibrator;
 mod class_temperature;
 mod conformal;
@@ -70,6 +72,7 @@ mod isotonic;
 mod matrix;
 mod method;
 mod one_vs_rest;
+mod parametrized;
 mod platt;
 mod quadratic_platt;
 mod scaling_binning;
@@ -99,6 +102,7 @@ pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
 pub use matrix::MatrixScaling;
 pub use method::Method;
 pub use one_vs_rest::Zeros;
+pub use parametrized::{ParametrizedOptions, ParametrizedTemperature};
 pub use platt::PlattScaling;
 pub use quadratic_platt::{QuadraticCurve, QuadraticPlattScaling};
 pub use scaling_binning::{BinnedSigmoid, ScalingBinning};

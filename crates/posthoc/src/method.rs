@@ -17,9 +17,10 @@ use crate::{
     AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
     ClassTemperature, DirichletCalibration, EnsembleTemperature, Error, FitLoss, HistogramBinning,
     HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge, MatrixScaling,
-    MixtureOptions, Odir, PlattScaling, QuadraticPlattScaling, Result, ScalingBinning,
-    SplineCalibration, SplineOptions, StructuredMatrixScaling, StructuredVectorScaling,
-    TemperatureMixture, TemperatureScaling, VectorRidge, VectorScaling, VennAbers,
+    MixtureOptions, Odir, ParametrizedOptions, ParametrizedTemperature, PlattScaling,
+    QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, SplineOptions,
+    StructuredMatrixScaling, StructuredVectorScaling, TemperatureMixture, TemperatureScaling,
+    VectorRidge, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -99,6 +100,8 @@ pub enum Method {
     },
     /// [`SplineCalibration`].
     Spline(SplineOptions),
+    /// [`ParametrizedTemperature`].
+    ParametrizedTemperature(ParametrizedOptions),
 }
 
 fn default_bins() -> usize {
@@ -166,6 +169,9 @@ impl Method {
             }
             Self::ScalingBinning { bins } => ScalingBinning::fit(logits, labels, *bins)?.into(),
             Self::Spline(options) => SplineCalibration::fit(logits, labels, *options)?.into(),
+            Self::ParametrizedTemperature(options) => {
+                ParametrizedTemperature::fit(logits, labels, *options)?.into()
+            }
         })
     }
 

@@ -78,6 +78,8 @@ pub enum Calibration {
     TsMix,
     /// An average of the scaled, the unscaled and the uniform distribution.
     EnsembleTemperature,
+    /// A temperature for every row, made by a small network.
+    ParametrizedTemperature,
     /// A temperature for every class.
     ClassTemperature,
     /// A temperature, and a constant for every class.
@@ -114,11 +116,12 @@ pub enum Calibration {
 
 impl Calibration {
     /// All there are.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::None,
         Self::Temperature,
         Self::TsMix,
         Self::EnsembleTemperature,
+        Self::ParametrizedTemperature,
         Self::ClassTemperature,
         Self::BiasCorrectedTemperature,
         Self::Platt,
@@ -144,6 +147,7 @@ impl Calibration {
             Self::Temperature => "temperature",
             Self::TsMix => "ts_mix",
             Self::EnsembleTemperature => "ensemble_temperature",
+            Self::ParametrizedTemperature => "parametrized_temperature",
             Self::ClassTemperature => "class_temperature",
             Self::BiasCorrectedTemperature => "bias_corrected_temperature",
             Self::Platt => "platt",

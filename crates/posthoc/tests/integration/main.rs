@@ -18,6 +18,7 @@ mod little_data;
 mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
+mod parametrized;
 mod platt;
 mod quadratic_platt;
 mod scaling_binning;
