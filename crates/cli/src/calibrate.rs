@@ -160,6 +160,7 @@ fn outcome_in_words(outcome: FitOutcome) -> &'static str {
         FitOutcome::WorseThanUniform => "no such map is better than uniform predictions",
         FitOutcome::Flat => "all scores are equal",
         FitOutcome::OneSided => "a class has rows on one side only",
+        FitOutcome::IterationLimit => "the search ended before a minimum, as it was told to",
         _ => "the data do not determine the map",
     }
 }

@@ -5,9 +5,11 @@ use softlabel_core::{LogProbabilities, Logits, Scalar};
 
 use crate::document::{Document, Written};
 use crate::{
-    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration,
-    Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
-    QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
+    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, ClassTemperature,
+    DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics, HistogramBinning,
+    IsotonicCalibration, MatrixScaling, ParametrizedTemperature, PlattScaling,
+    QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, StructuredMatrixScaling,
+    StructuredVectorScaling, TemperatureMixture, TemperatureScaling, VectorScaling, VennAbers,
 };
 
 /// A fitted map of any kind.
@@ -55,6 +57,22 @@ pub enum AnyCalibrator {
     VennAbers(VennAbers),
     /// Histograms of many sizes, averaged, for every class.
     BayesianBinning(BayesianBinning),
+    /// One temperature for all logits, and a little of the uniform distribution.
+    TemperatureMixture(TemperatureMixture),
+    /// A temperature, then a factor and a constant for every class, held near the identity.
+    StructuredVector(StructuredVectorScaling),
+    /// A temperature, then a matrix and a constant for every class, held near the identity.
+    StructuredMatrix(StructuredMatrixScaling),
+    /// One temperature for every class.
+    ClassTemperature(ClassTemperature),
+    /// The scaled, the unscaled and the uniform distribution, averaged.
+    EnsembleTemperature(EnsembleTemperature),
+    /// A sigmoid, made constant on bins, for every class.
+    ScalingBinning(ScalingBinning),
+    /// The score and the slope of a smoothed error, for every class.
+    Spline(SplineCalibration),
+    /// A temperature for every row.
+    Parametrized(ParametrizedTemperature),
 }
 
 impl AnyCalibrator {
@@ -190,4 +208,12 @@ any_of! {
     QuadraticPlattScaling => QuadraticPlatt,
     VennAbers => VennAbers,
     BayesianBinning => BayesianBinning,
+    TemperatureMixture => TemperatureMixture,
+    StructuredVectorScaling => StructuredVector,
+    StructuredMatrixScaling => StructuredMatrix,
+    ClassTemperature => ClassTemperature,
+    EnsembleTemperature => EnsembleTemperature,
+    ScalingBinning => ScalingBinning,
+    SplineCalibration => Spline,
+    ParametrizedTemperature => Parametrized,
 }

@@ -29,6 +29,9 @@ pub enum FitOutcome {
     /// All rows are on the same side of a class: it never occurs among the labels, or nothing else
     /// does.
     OneSided,
+    /// After as many iterations as were allowed, before a minimum: of maps that are fitted so far and
+    /// no further, such as networks.
+    IterationLimit,
 }
 
 impl FitOutcome {

@@ -218,24 +218,7 @@ impl HistogramBinning {
     ) -> Result<Self> {
         check_map_count(classes, bins.len())?;
         zeros.checked()?;
-        for list in &bins {
-            let Some(&(last, _)) = list.last() else {
-                return Err(Input::Empty { what: "a list of bins" }.into());
-            };
-            let outside = |value: &f64| !(0.0..=1.0).contains(value);
-            if let Some(found) = list.iter().flat_map(|&(edge, g)| [edge, g]).find(outside) {
-                let name = "an edge or value of a bin";
-                return Err(Input::OutOfRange { name, expected: "in [0, 1]", found }.into());
-            }
-            if let Some(pair) = list.windows(2).find(|pair| pair[1].0 <= pair[0].0) {
-                let (name, expected) = ("the upper edge of a bin", "above that of the bin before");
-                return Err(Input::OutOfRange { name, expected, found: pair[1].0 }.into());
-            }
-            if last != 1.0 {
-                let name = "the upper edge of the last bin";
-                return Err(Input::OutOfRange { name, expected: "1", found: last }.into());
-            }
-        }
+        bins.iter().try_for_each(|list| check_bins(list))?;
         Ok(Self { bins, classes, zeros, diagnostics })
     }
 
@@ -268,6 +251,27 @@ impl Calibrator for HistogramBinning {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
     }
+}
+
+/// Checks given bins: at least one, edges that rise strictly up to 1, all numbers in \[0, 1\].
+pub(crate) fn check_bins(list: &[Bin]) -> Result<()> {
+    let Some(&(last, _)) = list.last() else {
+        return Err(Input::Empty { what: "a list of bins" }.into());
+    };
+    let outside = |value: &f64| !(0.0..=1.0).contains(value);
+    if let Some(found) = list.iter().flat_map(|&(edge, g)| [edge, g]).find(outside) {
+        let name = "an edge or value of a bin";
+        return Err(Input::OutOfRange { name, expected: "in [0, 1]", found }.into());
+    }
+    if let Some(pair) = list.windows(2).find(|pair| pair[1].0 <= pair[0].0) {
+        let (name, expected) = ("the upper edge of a bin", "above that of the bin before");
+        return Err(Input::OutOfRange { name, expected, found: pair[1].0 }.into());
+    }
+    if last != 1.0 {
+        let name = "the upper edge of the last bin";
+        return Err(Input::OutOfRange { name, expected: "1", found: last }.into());
+    }
+    Ok(())
 }
 
 /// The value of the bin that p falls into; what lies above the last edge belongs to the last bin.

@@ -15,9 +15,12 @@ use softlabel_core::{Labels, Logits, Scalar};
 use crate::any::METHODS;
 use crate::{
     AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
-    DirichletCalibration, Error, HistogramBinning, HistogramOptions, IsotonicCalibration,
-    IsotonicOptions, MatrixScaling, Odir, PlattScaling, QuadraticPlattScaling, Result,
-    TemperatureScaling, VectorScaling, VennAbers,
+    ClassTemperature, DirichletCalibration, EnsembleTemperature, Error, FitLoss, HistogramBinning,
+    HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge, MatrixScaling,
+    MixtureOptions, Odir, ParametrizedOptions, ParametrizedTemperature, PlattScaling,
+    QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, SplineOptions,
+    StructuredMatrixScaling, StructuredVectorScaling, TemperatureMixture, TemperatureScaling,
+    VectorRidge, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -75,6 +78,34 @@ pub enum Method {
     VennAbers,
     /// [`BayesianBinning`].
     Bbq,
+    /// [`TemperatureMixture`].
+    TsMix(MixtureOptions),
+    /// [`StructuredVectorScaling`].
+    Svs(VectorRidge),
+    /// [`StructuredMatrixScaling`].
+    Sms(MatrixRidge),
+    /// [`ClassTemperature`].
+    ClassTemperature,
+    /// [`EnsembleTemperature`].
+    EnsembleTemperature {
+        /// What is minimized.
+        #[serde(default)]
+        loss: FitLoss,
+    },
+    /// [`ScalingBinning`].
+    ScalingBinning {
+        /// The most bins that a class has.
+        #[serde(default = "default_bins")]
+        bins: usize,
+    },
+    /// [`SplineCalibration`].
+    Spline(SplineOptions),
+    /// [`ParametrizedTemperature`].
+    ParametrizedTemperature(ParametrizedOptions),
+}
+
+fn default_bins() -> usize {
+    ScalingBinning::DEFAULT_BINS
 }
 
 impl Method {
@@ -129,6 +160,18 @@ impl Method {
             Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
             Self::Bbq => BayesianBinning::fit(logits, labels)?.into(),
             Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
+            Self::TsMix(options) => TemperatureMixture::fit(logits, labels, *options)?.into(),
+            Self::Svs(ridge) => StructuredVectorScaling::fit(logits, labels, *ridge)?.into(),
+            Self::Sms(ridge) => StructuredMatrixScaling::fit(logits, labels, *ridge)?.into(),
+            Self::ClassTemperature => ClassTemperature::fit(logits, labels)?.into(),
+            Self::EnsembleTemperature { loss } => {
+                EnsembleTemperature::fit(logits, labels, *loss)?.into()
+            }
+            Self::ScalingBinning { bins } => ScalingBinning::fit(logits, labels, *bins)?.into(),
+            Self::Spline(options) => SplineCalibration::fit(logits, labels, *options)?.into(),
+            Self::ParametrizedTemperature(options) => {
+                ParametrizedTemperature::fit(logits, labels, *options)?.into()
+            }
         })
     }
 

@@ -74,6 +74,14 @@ pub enum Calibration {
     None,
     /// Divided by a temperature.
     Temperature,
+    /// Divided by a temperature, and mixed with a little of the uniform distribution.
+    TsMix,
+    /// An average of the scaled, the unscaled and the uniform distribution.
+    EnsembleTemperature,
+    /// A temperature for every row, made by a small network.
+    ParametrizedTemperature,
+    /// A temperature for every class.
+    ClassTemperature,
     /// A temperature, and a constant for every class.
     BiasCorrectedTemperature,
     /// One-vs-rest Platt scaling.
@@ -88,6 +96,10 @@ pub enum Calibration {
     HistogramBinning,
     /// A mean over many binnings, for every class.
     Bbq,
+    /// A sigmoid made constant on bins, for every class.
+    ScalingBinning,
+    /// The slope of a smoothed cumulative error, for every class.
+    Spline,
     /// Beta calibration of every class.
     Beta,
     /// A factor and a constant for every class.
@@ -96,13 +108,21 @@ pub enum Calibration {
     Matrix,
     /// A matrix of log-probabilities and a constant for every class.
     Dirichlet,
+    /// A temperature, then a factor and a constant for every class, held near the identity.
+    Svs,
+    /// A temperature, then a matrix and a constant for every class, held near the identity.
+    Sms,
 }
 
 impl Calibration {
     /// All there are.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::None,
         Self::Temperature,
+        Self::TsMix,
+        Self::EnsembleTemperature,
+        Self::ParametrizedTemperature,
+        Self::ClassTemperature,
         Self::BiasCorrectedTemperature,
         Self::Platt,
         Self::QuadraticPlatt,
@@ -110,10 +130,14 @@ impl Calibration {
         Self::VennAbers,
         Self::HistogramBinning,
         Self::Bbq,
+        Self::ScalingBinning,
+        Self::Spline,
         Self::Beta,
         Self::Vector,
         Self::Matrix,
         Self::Dirichlet,
+        Self::Svs,
+        Self::Sms,
     ];
 
     /// As it is written in recipes and file names.
@@ -121,6 +145,10 @@ impl Calibration {
         match self {
             Self::None => "none",
             Self::Temperature => "temperature",
+            Self::TsMix => "ts_mix",
+            Self::EnsembleTemperature => "ensemble_temperature",
+            Self::ParametrizedTemperature => "parametrized_temperature",
+            Self::ClassTemperature => "class_temperature",
             Self::BiasCorrectedTemperature => "bias_corrected_temperature",
             Self::Platt => "platt",
             Self::QuadraticPlatt => "quadratic_platt",
@@ -128,10 +156,14 @@ impl Calibration {
             Self::VennAbers => "venn_abers",
             Self::HistogramBinning => "histogram_binning",
             Self::Bbq => "bbq",
+            Self::ScalingBinning => "scaling_binning",
+            Self::Spline => "spline",
             Self::Beta => "beta",
             Self::Vector => "vector",
             Self::Matrix => "matrix",
             Self::Dirichlet => "dirichlet",
+            Self::Svs => "svs",
+            Self::Sms => "sms",
         }
     }
 

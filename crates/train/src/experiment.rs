@@ -414,6 +414,7 @@ fn degenerate(outcome: FitOutcome) -> Option<&'static str> {
         FitOutcome::WorseThanUniform => Some("no better than chance"),
         FitOutcome::Flat => Some("all scores are equal"),
         FitOutcome::OneSided => Some("a class is missing"),
+        FitOutcome::IterationLimit => Some("the search ended before a minimum"),
         _ => Some("the data do not determine it"),
     }
 }

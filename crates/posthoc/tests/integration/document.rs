@@ -152,8 +152,8 @@ fn another_schema_is_refused() {
 
 #[test]
 fn another_method_is_refused() {
-    let error = read_error(&changed(r#""temperature","#, r#""spline","#));
-    let expected = r#"unknown method "spline", expected one of temperature, platt, isotonic, "#;
+    let error = read_error(&changed(r#""temperature","#, r#""magic","#));
+    let expected = r#"unknown method "magic", expected one of temperature, platt, isotonic, "#;
     assert!(error.to_string().starts_with(expected), "{error}");
     let error = serde_json::from_str::<PlattScaling>(TEMPERATURE).unwrap_err().to_string();
     assert!(error.contains(r#"the method "platt", found "temperature""#), "{error}");

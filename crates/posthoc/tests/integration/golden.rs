@@ -13,7 +13,7 @@ use softlabel_posthoc::{
 use crate::networks::{Network, folder, golden, networks};
 
 /// Logits and labels of all rows, the first half and the second half.
-fn parts(network: &Network) -> [(Logits<'static, f64>, Labels); 3] {
+pub(crate) fn parts(network: &Network) -> [(Logits<'static, f64>, Labels); 3] {
     let classes = network.classes;
     let logits: Vec<f64> = network.probabilities.iter().map(|&p| f64::from(p).ln()).collect();
     let rows = network.labels.len();

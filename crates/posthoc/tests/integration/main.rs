@@ -6,17 +6,26 @@
 mod affine;
 mod bbq;
 mod beta;
+mod class_temperature;
 mod conformal;
 mod document;
+mod ensemble_temperature;
 mod golden;
+mod golden_maps;
 mod histogram;
 mod isotonic;
+mod little_data;
 mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
 mod networks;
+mod parametrized;
 mod platt;
 mod quadratic_platt;
+mod scaling_binning;
+mod spline;
+mod structured;
 mod temperature;
+mod temperature_mixture;
 mod venn_abers;
 
 use softlabel_core::{Labels, Logits};

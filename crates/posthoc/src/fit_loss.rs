@@ -1,0 +1,23 @@
+//! What a fit can minimize.
+
+use serde::{Deserialize, Serialize};
+
+/// What a fit minimizes, where its authors leave the choice.
+///
+/// Both are proper: their expectation is least for the true probabilities.
+///
+/// ```
+/// use softlabel_posthoc::FitLoss;
+/// assert_eq!(serde_json::to_string(&FitLoss::default()).unwrap(), r#""brier""#);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitLoss {
+    /// The mean over rows of Σ_k (q_k − \[k = y\])², K times the mean squared error.
+    #[default]
+    #[doc(alias = "MSE")]
+    Brier,
+    /// The mean over rows of −ln q_y.
+    #[doc(alias = "cross-entropy")]
+    Nll,
+}
