@@ -33,6 +33,14 @@ pub enum Error {
         /// Its first such class.
         class: usize,
     },
+    /// The fit of a map knows nothing of what its targets carry.
+    #[error("{method} scaling cannot be fitted with {what}")]
+    Unsupported {
+        /// The map that was to be fitted.
+        method: &'static str,
+        /// What its fit does not know.
+        what: &'static str,
+    },
     /// The optimum was not reached.
     #[error("{method} scaling did not converge within {iterations} iterations{}", of_class(*class))]
     NotConverged {

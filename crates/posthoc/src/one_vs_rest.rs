@@ -88,7 +88,7 @@ pub(crate) fn class_of(map: usize, classes: usize) -> usize {
 pub(crate) fn scores<T: Scalar>(
     logits: &Logits<'_, T>,
     labels: &Labels,
-    score: impl Fn(&mut [f64]),
+    score: impl Fn(&mut [f64]) + Sync,
 ) -> Result<Vec<Vec<(f64, bool)>>> {
     let classes = logits.classes();
     let values = map_rows(logits, classes, score)?;
