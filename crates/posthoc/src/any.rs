@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::{LogProbabilities, Logits, Scalar};
 
+use crate::composition::{IDENTITY, JOINT};
 use crate::document::{Document, Written};
 use crate::{
-    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, DirichletCalibration,
-    Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
+    BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, Composition,
+    DirichletCalibration, Error, FitDiagnostics, HistogramBinning, IsotonicCalibration, MatrixScaling, PlattScaling,
     QuadraticPlattScaling, Result, TemperatureScaling, VectorScaling, VennAbers,
 };
 
@@ -55,6 +56,8 @@ pub enum AnyCalibrator {
     VennAbers(VennAbers),
     /// Histograms of many sizes, averaged, for every class.
     BayesianBinning(BayesianBinning),
+    /// One map after another.
+    Composition(Composition),
 }
 
 impl AnyCalibrator {
@@ -89,8 +92,16 @@ impl AnyCalibrator {
 }
 
 /// A map of any kind from one of each, what all of them can do, and their documents.
+///
+/// The maps after the semicolon have no name of their own.
 macro_rules! any_of {
-    ($($map:ident => $variant:ident),+ $(,)?) => {
+    ($($named:ident => $name:ident),+ $(,)?; $($composed:ident => $composition:ident),+ $(,)?) => {
+        /// The methods that this version reads and writes, but for compositions of them.
+        pub(crate) const METHODS: &[&str] = &[$(<$named as Written>::METHOD),+];
+
+        any_of!(all $($named => $name,)+ $($composed => $composition,)+);
+    };
+    (all $($map:ident => $variant:ident,)+) => {
         $(
             impl From<$map> for AnyCalibrator {
                 fn from(map: $map) -> Self {
@@ -113,15 +124,12 @@ macro_rules! any_of {
                         AnyCalibrator::$variant(map) => Ok(map),
                         other => Err(Error::OtherMethod {
                             expected: <$map as Written>::METHOD,
-                            found: other.method(),
+                            found: other.method().to_owned(),
                         }),
                     }
                 }
             }
         )+
-
-        /// The methods that this version reads and writes.
-        pub(crate) const METHODS: &[&str] = &[$(<$map as Written>::METHOD),+];
 
         impl From<AnyCalibrator> for Document {
             fn from(map: AnyCalibrator) -> Self {
@@ -135,7 +143,7 @@ macro_rules! any_of {
             type Error = Error;
 
             fn try_from(document: Document) -> Result<Self> {
-                match document.method()? {
+                match kind_of(document.method()?) {
                     $(<$map as Written>::METHOD => Ok(Self::$variant(document.restore()?)),)+
                     found => Err(Error::UnknownMethod { known: METHODS, found: found.into() }),
                 }
@@ -144,10 +152,10 @@ macro_rules! any_of {
 
         impl AnyCalibrator {
             /// The name of the map's kind, as documents write it, such as `"temperature"` or
-            /// `"platt"`.
-            pub fn method(&self) -> &'static str {
+            /// `"temperature+isotonic"`.
+            pub fn method(&self) -> &str {
                 match self {
-                    $(Self::$variant(_) => <$map as Written>::METHOD,)+
+                    $(Self::$variant(map) => Written::method(map),)+
                 }
             }
         }
@@ -189,5 +197,11 @@ any_of! {
     DirichletCalibration => Dirichlet,
     QuadraticPlattScaling => QuadraticPlatt,
     VennAbers => VennAbers,
-    BayesianBinning => BayesianBinning,
+    BayesianBinning => BayesianBinning;
+    Composition => Composition
+}
+
+/// The kind of map that a document of a method is about.
+fn kind_of(method: &str) -> &str {
+    if method.contains(JOINT) || method == IDENTITY { Composition::METHOD } else { method }
 }

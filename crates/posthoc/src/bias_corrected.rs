@@ -176,7 +176,7 @@ impl Calibrator for BiasCorrectedTemperature {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         let weight = [self.temperature.inverse()];
         let map = |row: &mut [f64]| {
-            affine_in_place(row, &weight, &self.intercepts);
+            affine_in_place(row, Shape::Scalar, &weight, &self.intercepts);
             log_softmax_in_place(row);
         };
         Ok(LogProbabilities::new(map_rows(logits, self.classes(), map)?, self.classes())?)

@@ -162,7 +162,7 @@ impl Calibrator for VectorScaling {
 
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         let map = |row: &mut [f64]| {
-            affine_in_place(row, &self.weights, &self.intercepts);
+            affine_in_place(row, Shape::Diagonal, &self.weights, &self.intercepts);
             log_softmax_in_place(row);
         };
         Ok(LogProbabilities::new(map_rows(logits, self.classes(), map)?, self.classes())?)

@@ -36,7 +36,7 @@ use softlabel_kernels::{
 
 use crate::calibrator::map_rows;
 use crate::{Calibrator, Error, FitDiagnostics, FitOutcome, Result, Targets, TemperatureScaling};
-use problem::Problem;
+use problem::{Problem, product_of};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
@@ -92,9 +92,18 @@ pub(crate) struct Fitted {
 /// Far from overflow in the differences that a softmax takes.
 const LARGE: f64 = f64::MAX / 4.0;
 
-/// Replaces a row x by wx + b, of one factor for all classes or one a class; a class with −∞ stays
-/// there.
-pub(crate) fn affine_in_place(row: &mut [f64], weights: &[f64], intercepts: &[f64]) {
+/// Replaces a row x by Wx + b.
+///
+/// A class with −∞ stays there; a matrix must not see one.
+pub(crate) fn affine_in_place(row: &mut [f64], shape: Shape, weights: &[f64], intercepts: &[f64]) {
+    if shape == Shape::Full {
+        let old = row.to_vec();
+        let rows = weights.chunks_exact(old.len().max(1));
+        for ((value, weights), intercept) in row.iter_mut().zip(rows).zip(intercepts) {
+            *value = (product_of(weights, &old) + intercept).clamp(-LARGE, LARGE);
+        }
+        return;
+    }
     let weights = weights.iter().cycle();
     for ((value, weight), intercept) in row.iter_mut().zip(weights).zip(intercepts) {
         if *value != f64::NEG_INFINITY {

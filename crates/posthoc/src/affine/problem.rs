@@ -261,7 +261,7 @@ impl<'a> Problem<'a> {
         }
         let (weights, intercepts) = factors.split_at(factors.len() - classes);
         scores.extend_from_slice(rows);
-        scores.chunks_exact_mut(classes).for_each(|row| affine_in_place(row, weights, intercepts));
+        scores.chunks_exact_mut(classes).for_each(|row| affine_in_place(row, self.shape, weights, intercepts));
         if let Some(impossible) = self.impossible.as_ref().filter(|_| masked) {
             let impossible = &impossible[first * classes..][..scores.len()];
             for (score, _) in scores.iter_mut().zip(impossible).filter(|(_, masked)| **masked) {
