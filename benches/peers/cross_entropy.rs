@@ -67,7 +67,7 @@ impl CrossEntropies {
             Some(prior) => {
                 let rows = Vec::<Vec<f64>>::try_from(prior)?;
                 let prior = match rows.as_slice() {
-                    [row] => Prior::from(ClassDistribution::new(row)?),
+                    [row] => Prior::from(ClassDistribution::new(row.clone())?),
                     rows => Prior::from(ClassMatrix::new(rows)?),
                 };
                 Smoothing::towards(softlabel::Epsilon::new(EPSILON)?, prior)

@@ -220,7 +220,7 @@ impl Pair {
     }
 }
 
-fn dot(x: &[f64], y: &[f64]) -> f64 {
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).collect::<CompensatedSum>().value()
 }
 

@@ -4,12 +4,14 @@
 //! - [`log_sum_exp`], [`log_softmax_in_place`], [`softmax_in_place`], [`log_odds_in_place`]: the
 //!   softmax family.
 //! - [`RowStatistics`]: what every metric needs of a row and its label, from one look at the row.
-//! - [`TiltedMoments`]: what a fit of the temperature needs of a row; [`RowOutline`] and
+//! - [`TiltedMoments`]: what a fit of the temperature needs of a row; [`RowSurvey`] and
 //!   [`TiltedSums`]: of many at once.
 //! - [`EqualWidthBins`]: which bin a confidence falls into.
 //! - [`find_root`]: Newton's method that cannot leave its bracket.
 //! - [`minimize`]: a minimum of a smooth function of many variables, by L-BFGS;
-//!   [`minimize_newton`]: of a few, with second derivatives.
+//!   [`minimize_newton`]: of a few, with second derivatives; [`minimize_truncated_newton`]: of many,
+//!   with products of the second derivatives.
+//! - [`add_product`], [`softmax_rows`]: matrix products and the softmax of many rows, in vectors.
 //! - [`rows`]: cross-entropy and its gradient over many rows at once, fused and in vectors.
 //! - [`isotonic_blocks`]: least squares under an order, by pooling adjacent violators.
 //!
@@ -35,6 +37,9 @@ mod log_odds;
 mod moments;
 mod newton;
 mod newton_descent;
+// Inlined into entry points that alone have the instructions switched on.
+#[allow(clippy::inline_always)]
+mod product;
 // Vector code is inlined into its entry points, which alone have the instructions switched on; intrinsics are
 // imported as a whole; streaming stores and what they need are there for every set of instructions.
 #[allow(
@@ -51,6 +56,7 @@ mod sum;
 // Inlined into entry points that alone have the instructions switched on.
 #[allow(clippy::inline_always)]
 mod tilted;
+mod truncated_newton;
 
 pub use bins::{EqualWidthBins, InvalidBinCount};
 pub use isotonic::{IsotonicBlock, isotonic_blocks};
@@ -59,7 +65,9 @@ pub use log_odds::log_odds_in_place;
 pub use moments::TiltedMoments;
 pub use newton::{Root, RootOutcome, RootSettings, find_root};
 pub use newton_descent::minimize_newton;
+pub use product::{Strided, add_product, softmax_rows};
 pub use softmax::{log_softmax_in_place, log_sum_exp, softmax_in_place};
 pub use statistics::RowStatistics;
 pub use sum::CompensatedSum;
-pub use tilted::{RowOutline, TiltedSums};
+pub use tilted::{RowSurvey, TiltedSums};
+pub use truncated_newton::{Curved, minimize_truncated_newton};

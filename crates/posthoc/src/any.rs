@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::{LogProbabilities, Logits, Scalar};
 
+use crate::composition::{IDENTITY, JOINT};
 use crate::document::{Document, Written};
 use crate::{
     BayesianBinning, BetaCalibration, BiasCorrectedTemperature, Calibrator, ClassTemperature,
-    DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics, HistogramBinning,
-    IsotonicCalibration, MatrixScaling, ParametrizedTemperature, PlattScaling,
+    Composition, DirichletCalibration, EnsembleTemperature, Error, FitDiagnostics,
+    HistogramBinning, IsotonicCalibration, MatrixScaling, ParametrizedTemperature, PlattScaling,
     QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, StructuredMatrixScaling,
     StructuredVectorScaling, TemperatureMixture, TemperatureScaling, VectorScaling, VennAbers,
 };
@@ -73,6 +74,8 @@ pub enum AnyCalibrator {
     Spline(SplineCalibration),
     /// A temperature for every row.
     Parametrized(ParametrizedTemperature),
+    /// One map after another.
+    Composition(Composition),
 }
 
 impl AnyCalibrator {
@@ -107,8 +110,16 @@ impl AnyCalibrator {
 }
 
 /// A map of any kind from one of each, what all of them can do, and their documents.
+///
+/// The maps after the semicolon have no name of their own.
 macro_rules! any_of {
-    ($($map:ident => $variant:ident),+ $(,)?) => {
+    ($($named:ident => $name:ident),+ $(,)?; $($composed:ident => $composition:ident),+ $(,)?) => {
+        /// The methods that this version reads and writes, but for compositions of them.
+        pub(crate) const METHODS: &[&str] = &[$(<$named as Written>::METHOD),+];
+
+        any_of!(all $($named => $name,)+ $($composed => $composition,)+);
+    };
+    (all $($map:ident => $variant:ident,)+) => {
         $(
             impl From<$map> for AnyCalibrator {
                 fn from(map: $map) -> Self {
@@ -131,15 +142,12 @@ macro_rules! any_of {
                         AnyCalibrator::$variant(map) => Ok(map),
                         other => Err(Error::OtherMethod {
                             expected: <$map as Written>::METHOD,
-                            found: other.method(),
+                            found: other.method().to_owned(),
                         }),
                     }
                 }
             }
         )+
-
-        /// The methods that this version reads and writes.
-        pub(crate) const METHODS: &[&str] = &[$(<$map as Written>::METHOD),+];
 
         impl From<AnyCalibrator> for Document {
             fn from(map: AnyCalibrator) -> Self {
@@ -153,7 +161,7 @@ macro_rules! any_of {
             type Error = Error;
 
             fn try_from(document: Document) -> Result<Self> {
-                match document.method()? {
+                match kind_of(document.method()?) {
                     $(<$map as Written>::METHOD => Ok(Self::$variant(document.restore()?)),)+
                     found => Err(Error::UnknownMethod { known: METHODS, found: found.into() }),
                 }
@@ -162,10 +170,10 @@ macro_rules! any_of {
 
         impl AnyCalibrator {
             /// The name of the map's kind, as documents write it, such as `"temperature"` or
-            /// `"platt"`.
-            pub fn method(&self) -> &'static str {
+            /// `"temperature+isotonic"`.
+            pub fn method(&self) -> &str {
                 match self {
-                    $(Self::$variant(_) => <$map as Written>::METHOD,)+
+                    $(Self::$variant(map) => Written::method(map),)+
                 }
             }
         }
@@ -215,5 +223,11 @@ any_of! {
     EnsembleTemperature => EnsembleTemperature,
     ScalingBinning => ScalingBinning,
     SplineCalibration => Spline,
-    ParametrizedTemperature => Parametrized,
+    ParametrizedTemperature => Parametrized;
+    Composition => Composition
+}
+
+/// The kind of map that a document of a method is about.
+fn kind_of(method: &str) -> &str {
+    if method.contains(JOINT) || method == IDENTITY { Composition::METHOD } else { method }
 }

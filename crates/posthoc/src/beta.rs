@@ -39,15 +39,17 @@
 //! rest: B. Zadrozny and C. Elkan (2002).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{
     CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, minimize_newton,
 };
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
-use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_log_odds, scores};
-use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
+use crate::one_vs_rest::{
+    Score, Scored, Sides, check_map_count, class_of, diagnostics, map_log_odds, masses,
+};
+use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
@@ -172,11 +174,15 @@ impl BetaCalibration {
     /// assert_eq!(map.diagnostics().unwrap().outcome, FitOutcome::Converged);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels, form: BetaForm) -> Result<Self> {
-        check_fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+        form: BetaForm,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
         let classes = logits.classes();
         let (mut curves, mut fits) = (Vec::new(), Vec::new());
-        for (map, scores) in scores(logits, labels, log_odds_in_place)?.into_iter().enumerate() {
+        for (map, scores) in masses(&logits, &targets, log_odds_in_place)?.into_iter().enumerate() {
             let (curve, fit) = fit_class(&scores, form).map_err(|error| Error::NotConverged {
                 method: Self::METHOD,
                 class: Some(class_of(map, classes)),
@@ -186,8 +192,8 @@ impl BetaCalibration {
             fits.push(fit);
         }
         let mut map = Self { curves, classes, diagnostics: None };
-        let after = map.calibrated(logits)?;
-        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = Some(diagnostics(&logits, &targets, &after, fits)?);
         Ok(map)
     }
 
@@ -260,56 +266,68 @@ struct NotConverged {
     iterations: usize,
 }
 
-/// Fits a curve to finite log-odds, each with whether its row is of the class.
-fn fit_class(
-    scores: &[(f64, bool)],
-    form: BetaForm,
-) -> Result<(BetaCurve, ClassFit), NotConverged> {
-    let positives = scores.iter().filter(|(_, positive)| *positive).count();
-    let negatives = scores.len() - positives;
+/// Fits a curve to finite log-odds with their masses.
+fn fit_class(scores: &[Score], form: BetaForm) -> Result<(BetaCurve, ClassFit), NotConverged> {
+    let sides = Sides::of(scores);
+    let Sides { positives, negatives, positive, negative } = sides;
     let done = |curve, iterations, outcome| {
         Ok((curve, ClassFit { positives, negatives, iterations, outcome }))
     };
-    let Some(&(first, _)) = scores.first() else {
+    let Some(first) = scores.first().map(Scored::score) else {
         return done(BetaCurve::IDENTITY, 0, FitOutcome::Flat);
     };
-    let (n_positive, n_negative) = (positives as f64, negatives as f64);
     if positives == 0 || negatives == 0 {
-        let log_odds = ((n_positive + 1.0) / (n_negative + 1.0)).ln();
+        let log_odds = ((positive + 1.0) / (negative + 1.0)).ln();
         return done(BetaCurve::constant(log_odds), 0, FitOutcome::OneSided);
     }
-    if scores.iter().all(|&(score, _)| score == first) {
-        return done(BetaCurve::constant((n_positive / n_negative).ln()), 0, FitOutcome::Flat);
+    if scores.iter().all(|score| score.score() == first) {
+        return done(BetaCurve::constant((positive / negative).ln()), 0, FitOutcome::Flat);
     }
 
-    let rows: Vec<([f64; 2], bool)> =
-        scores.iter().map(|&(score, positive)| (features(score), positive)).collect();
+    let row = |score: &Score| Row {
+        features: features(score.score()),
+        positive: score.positive(),
+        negative: score.negative(),
+    };
+    let rows: Vec<Row> = scores.iter().map(row).collect();
+    // Below this every row of one side has more than half of itself there.
+    let lightest = rows.iter().map(Row::mass).fold(1.0, f64::min);
+    let floor = std::f64::consts::LN_2 * lightest / (positive + negative);
     let mut iterations = 0;
     let mut solve = |features: Features| {
-        let regression = regress(&rows, features, form != BetaForm::Ab)?;
+        let regression = regress(&rows, features, form != BetaForm::Ab, floor)?;
         iterations += regression.iterations;
         Ok(regression)
     };
     let best = match form {
-        BetaForm::Am => solve(Features::Sum)?.risen(&rows),
+        BetaForm::Am => solve(Features::Sum)?.risen(&sides),
         BetaForm::Abm | BetaForm::Ab => {
             let both = solve(Features::Both)?;
             if both.curve.a >= 0.0 && both.curve.b >= 0.0 {
                 both
             } else {
                 // The optimum lies on the border, that is, one of the two is 0.
-                let first = solve(Features::First)?.risen(&rows);
-                let second = solve(Features::Second)?.risen(&rows);
+                let first = solve(Features::First)?.risen(&sides);
+                let second = solve(Features::Second)?.risen(&sides);
                 if first.loss <= second.loss { first } else { second }
             }
         }
     };
-    let outcome = if best.loss <= std::f64::consts::LN_2 / scores.len() as f64 {
-        FitOutcome::Separable
-    } else {
-        FitOutcome::Converged
-    };
+    let outcome = if best.loss <= floor { FitOutcome::Separable } else { FitOutcome::Converged };
     done(best.curve, iterations, outcome)
+}
+
+/// The features of a score and its masses on both sides.
+struct Row {
+    features: [f64; 2],
+    positive: f64,
+    negative: f64,
+}
+
+impl Row {
+    fn mass(&self) -> f64 {
+        self.positive + self.negative
+    }
 }
 
 /// Of which features a regression is: ln p and −ln(1 − p).
@@ -345,12 +363,11 @@ struct Regression {
 
 impl Regression {
     /// This one, of a single factor, if that is not negative; else the best with 0 in its place.
-    fn risen(self, rows: &[([f64; 2], bool)]) -> Self {
+    fn risen(self, sides: &Sides) -> Self {
         if self.curve.a >= 0.0 && self.curve.b >= 0.0 {
             return self;
         }
-        let share =
-            rows.iter().filter(|(_, positive)| *positive).count() as f64 / rows.len() as f64;
+        let share = sides.positive / (sides.positive + sides.negative);
         let share = if self.free_constant { share } else { 0.5 };
         let loss = if self.free_constant {
             -share * share.ln() - (1.0 - share) * (-share).ln_1p()
@@ -364,15 +381,16 @@ impl Regression {
 
 /// Maximum likelihood with factors of any sign; c is free, or such that p = 1/2 stays.
 fn regress(
-    rows: &[([f64; 2], bool)],
+    rows: &[Row],
     which: Features,
     free_constant: bool,
+    floor: f64,
 ) -> Result<Regression, NotConverged> {
-    let count = rows.len() as f64;
+    let count = rows.iter().map(Row::mass).collect::<CompensatedSum>().value();
     let half = std::f64::consts::LN_2;
     let mean = |value: &dyn Fn([f64; 2]) -> f64| {
         rows.iter()
-            .map(|&(features, _)| value(features) / count)
+            .map(|row| row.mass() * value(row.features) / count)
             .collect::<CompensatedSum>()
             .value()
     };
@@ -386,22 +404,23 @@ fn regress(
         let size = mean(&|features| (which.pick(features)[column] - centre[column]).abs());
         if size > 0.0 { size } else { 1.0 }
     });
-    let points: Vec<([f64; 2], bool)> = rows
+    let points: Vec<Row> = rows
         .iter()
-        .map(|&(features, positive)| {
-            let picked = which.pick(features);
-            (std::array::from_fn(|k| (picked[k] - centre[k]) / spread[k]), positive)
+        .map(|row| {
+            let picked = which.pick(row.features);
+            let features = std::array::from_fn(|k| (picked[k] - centre[k]) / spread[k]);
+            Row { features, ..*row }
         })
         .collect();
     let objective = |parameters: &[f64], gradient: &mut [f64]| {
         let [mut loss, mut by_x, mut by_y, mut by_constant] = [CompensatedSum::default(); 4];
-        for &([x, y], positive) in &points {
+        for &Row { features: [x, y], positive, negative } in &points {
             let u = parameters[0] * x + parameters[1] * y + parameters[2];
             let exponential = (-u.abs()).exp();
-            let wrong = if positive { -u } else { u };
-            loss.add(wrong.max(0.0) + exponential.ln_1p());
+            let wrong = positive * (-u).max(0.0) + negative * u.max(0.0);
+            loss.add(wrong + (positive + negative) * exponential.ln_1p());
             let probability = if u >= 0.0 { 1.0 } else { exponential } / (1.0 + exponential);
-            let difference = probability - f64::from(u8::from(positive));
+            let difference = (positive + negative) * probability - positive;
             by_x.add(difference * x);
             by_y.add(difference * y);
             by_constant.add(difference);
@@ -410,13 +429,14 @@ fn regress(
         gradient.copy_from_slice(&[by_x.value(), by_y.value(), constant].map(|sum| sum / count));
         loss.value() / count
     };
-    let settings = MinimumSettings { target: half / count, ..MinimumSettings::default() };
+    let settings = MinimumSettings { target: floor, ..MinimumSettings::default() };
     let hessian = |parameters: &[f64], hessian: &mut [f64]| {
         hessian.fill(0.0);
-        for &([x, y], _) in &points {
+        for row in &points {
+            let [x, y] = row.features;
             let u = parameters[0] * x + parameters[1] * y + parameters[2];
             let exponential = (-u.abs()).exp();
-            let variance = exponential / (1.0 + exponential).powi(2);
+            let variance = row.mass() * exponential / (1.0 + exponential).powi(2);
             let factors = [x, y, if free_constant { 1.0 } else { 0.0 }];
             for (index, sum) in hessian.iter_mut().enumerate() {
                 *sum += variance * factors[index / 3] * factors[index % 3] / count;

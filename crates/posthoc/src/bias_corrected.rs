@@ -23,20 +23,21 @@
 //!
 //! A logit of −∞ is a class that cannot be: it stays −∞ and adds nothing.
 //!
-//! Numerical notes: L-BFGS in `f64`, down to derivatives of 1e-9 by parameters of scaled logits;
+//! Numerical notes: Newton's method with conjugate gradients in `f64`, threaded over rows, down to
+//! derivatives of 1e-9 by parameters of scaled logits;
 //! only differences of logits enter, so a shift of a row changes nothing but rounding.
 //!
 //! Source: A. Alexandari, A. Kundaje, A. Shrikumar, "Maximum Likelihood with Bias-Corrected
 //! Calibration is Hard-To-Beat at Label Shift Adaptation" (2020).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters};
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
-use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, TemperatureScaling};
+use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, Targets, TemperatureScaling};
 
 /// One temperature for all logits, and a constant for every class: q = softmax(z/T + b).
 ///
@@ -105,20 +106,23 @@ impl BiasCorrectedTemperature {
     /// assert!((calibrated.as_slice()[1].exp() - 0.25).abs() < 1e-7);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        check_fit(logits, labels)?;
-        let rows = Logits::new(map_rows(logits, logits.classes(), |_| {})?, logits.classes())?;
-        let mut fitted = affine::fit(Self::METHOD, &rows, labels, Shape::Scalar, Penalty::NONE)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let rows = Logits::new(map_rows(&logits, logits.classes(), |_| {})?, logits.classes())?;
+        let mut fitted = affine::fit(Self::METHOD, &rows, &targets, Shape::Scalar, Penalty::NONE)?;
         let beta = fitted.weights.iter().sum::<f64>();
         let mut map = if let Ok(temperature) = Temperature::new(beta.recip()) {
             Self::from_parts(temperature, fitted.intercepts.clone(), None)?
         } else {
             fitted.outcome = FitOutcome::WorseThanUniform;
             tracing::warn!(beta, "the classes' frequencies say more than the logits");
-            let temperature = TemperatureScaling::fit(&rows, labels)?.temperature();
+            let temperature = TemperatureScaling::fit(&rows, &targets)?.temperature();
             Self::from_parts(temperature, vec![0.0; rows.classes()], None)?
         };
-        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, labels)?);
+        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
         Ok(map)
     }
 

@@ -1,9 +1,13 @@
 //! What all maps have in common.
 
+use rayon::prelude::*;
 use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::CompensatedSum;
 
 use crate::{Error, FitDiagnostics, Result};
+
+/// A thread takes at least so many values.
+const LEAST: usize = 1 << 13;
 
 /// A fitted map from logits to calibrated log-probabilities.
 ///
@@ -41,11 +45,12 @@ pub trait Calibrator {
 pub(crate) fn map_rows<T: Scalar>(
     logits: &Logits<'_, T>,
     classes: usize,
-    map: impl Fn(&mut [f64]),
+    map: impl Fn(&mut [f64]) + Sync,
 ) -> Result<Vec<f64>> {
     check_class_count(logits, classes)?;
-    let mut values: Vec<f64> = logits.as_slice().iter().map(|&logit| logit.into()).collect();
-    values.chunks_exact_mut(classes).for_each(map);
+    let mut values: Vec<f64> =
+        logits.as_slice().par_iter().with_min_len(LEAST).map(|&logit| logit.into()).collect();
+    values.par_chunks_exact_mut(classes).with_min_len(LEAST.div_ceil(classes)).for_each(&map);
     Ok(values)
 }
 

@@ -31,20 +31,21 @@
 //!
 //! A logit of −∞ has no product with most numbers, so it is refused.
 //!
-//! Numerical notes: L-BFGS in `f64`, down to derivatives of 1e-9 by parameters of scaled logits.
+//! Numerical notes: Newton's method with conjugate gradients in `f64`, threaded over rows, down to
+//! derivatives of 1e-9 by parameters of scaled logits.
 //!
 //! Source: M. Kull, M. Perello Nieto, M. Kängsepp, T. Silva Filho, H. Song, P. Flach, "Beyond
 //! Temperature Scaling: Obtaining Well-Calibrated Multiclass Probabilities with Dirichlet
 //! Calibration" (2019).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::log_softmax_in_place;
 
-use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters, check_possible};
-use crate::calibrator::{check_class_count, check_fit, map_rows};
+use crate::affine::{self, Penalty, Shape, apply_matrix, check_parameters, check_possible};
+use crate::calibrator::{check_class_count, map_rows};
 use crate::document::{Document, Written};
-use crate::{Calibrator, FitDiagnostics, Result};
+use crate::{Calibrator, FitDiagnostics, Result, Targets};
 
 /// How much the fit of a [`DirichletCalibration`] is held back: λ and μ, both finite and at least 0.
 ///
@@ -197,26 +198,26 @@ impl DirichletCalibration {
     /// assert!((calibrated.as_slice()[1].exp() - 0.25).abs() < 1e-7);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         regularization: Odir,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
-        check_possible(Self::METHOD, logits)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        check_possible(Self::METHOD, &logits)?;
         let rows = Logits::new(
-            map_rows(logits, logits.classes(), log_softmax_in_place)?,
+            map_rows(&logits, logits.classes(), log_softmax_in_place)?,
             logits.classes(),
         )?;
         let fitted = affine::fit(
             Self::METHOD,
             &rows,
-            labels,
+            &targets,
             Shape::Full,
             regularization.penalty(logits.classes()),
         )?;
         let mut map = Self::from_parts(fitted.weights.clone(), fitted.intercepts.clone(), None)?;
-        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, labels)?);
+        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
         Ok(map)
     }
 
@@ -270,11 +271,7 @@ impl Calibrator for DirichletCalibration {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         check_class_count(logits, self.classes())?;
         check_possible(Self::METHOD, logits)?;
-        let map = |row: &mut [f64]| {
-            log_softmax_in_place(row);
-            affine_in_place(row, Shape::Full, &self.weights, &self.intercepts);
-            log_softmax_in_place(row);
-        };
-        Ok(LogProbabilities::new(map_rows(logits, self.classes(), map)?, self.classes())?)
+        let rows = map_rows(logits, self.classes(), log_softmax_in_place)?;
+        apply_matrix(&rows, &self.weights, &self.intercepts)
     }
 }

@@ -35,6 +35,11 @@ pub(crate) trait Written: Calibrator + Sized {
     /// The name of the method.
     const METHOD: &'static str;
 
+    /// The name of the method of this map, which its documents carry.
+    fn method(&self) -> &str {
+        Self::METHOD
+    }
+
     /// What a document holds under `parameters`.
     type Parameters: Serialize + DeserializeOwned;
 
@@ -77,7 +82,7 @@ impl Document {
     pub(crate) fn of<M: Written>(map: &M) -> Self {
         Self {
             schema: SCHEMA.into(),
-            method: M::METHOD.into(),
+            method: map.method().into(),
             classes: map.classes(),
             // Writing to a value fails only for keys that are no strings, and parameters have none.
             parameters: serde_json::to_value(map.parameters()).unwrap_or_default(),

@@ -33,6 +33,14 @@ pub enum Error {
         /// Its first such class.
         class: usize,
     },
+    /// The fit of a map knows nothing of what its targets carry.
+    #[error("{method} scaling cannot be fitted with {what}")]
+    Unsupported {
+        /// The map that was to be fitted.
+        method: &'static str,
+        /// What its fit does not know.
+        what: &'static str,
+    },
     /// The optimum was not reached.
     #[error("{method} scaling did not converge within {iterations} iterations{}", of_class(*class))]
     NotConverged {
@@ -77,17 +85,34 @@ pub enum Error {
         /// The method that the document names.
         found: String,
     },
+    /// A stage of a composition went wrong.
+    #[error("stage {stage} ({method}): {source}")]
+    Stage {
+        /// Which one, counted from 1.
+        stage: usize,
+        /// Its map.
+        method: String,
+        /// What went wrong.
+        source: Box<Error>,
+    },
     /// A document about another map than the one that was asked for.
     #[error("expected a document of the method {expected:?}, found {found:?}")]
     OtherMethod {
         /// The method that was asked for.
         expected: &'static str,
         /// The method of the document.
-        found: &'static str,
+        found: String,
     },
     /// A document that is no JSON, or lacks something, or has too much.
     #[error("a calibrator cannot be read: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// What went wrong in the stage with this index.
+    pub(crate) fn stage(index: usize, method: &str, source: Self) -> Self {
+        Self::Stage { stage: index + 1, method: method.to_owned(), source: Box::new(source) }
+    }
 }
 
 fn of_class(class: Option<usize>) -> String {

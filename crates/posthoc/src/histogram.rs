@@ -33,13 +33,14 @@
 //! and Naive Bayesian Classifiers" (2001).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::{EqualWidthBins, softmax_in_place};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_kernels::{CompensatedSum, EqualWidthBins, softmax_in_place};
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::Document;
-use crate::one_vs_rest::{check_map_count, diagnostics, map_row, scores};
-use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Zeros};
+use crate::one_vs_rest::{Score, Scored, Sides, check_map_count, diagnostics, map_row, masses};
+use crate::sigmoid::mass;
+use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
 
 /// How the bins of a [`HistogramBinning`] are laid out.
 ///
@@ -160,12 +161,12 @@ impl HistogramBinning {
     /// assert_eq!(values, [0.0, 1.0]);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         options: HistogramOptions,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
         let HistogramOptions { bins: count, binning, zeros } = options;
         zeros.checked()?;
         let equal_width = EqualWidthBins::new(count).map_err(|error| Input::OutOfRange {
@@ -173,8 +174,8 @@ impl HistogramBinning {
             expected: "in 1..=1000000",
             found: error.found as f64,
         })?;
-        let of_class = |mut scores: Vec<(f64, bool)>| {
-            scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+        let of_class = |mut scores: Vec<Score>| {
+            scores.sort_by(|x, y| x.score().total_cmp(&y.score()));
             let edges = match binning {
                 Binning::EqualWidth => equal_width.intervals().map(|(_, upper)| upper).collect(),
                 Binning::EqualMass => equal_mass(&scores, count),
@@ -182,10 +183,10 @@ impl HistogramBinning {
             (fill(&scores, edges), class_fit(&scores))
         };
         let (bins, fits): (Vec<_>, Vec<_>) =
-            scores(logits, labels, softmax_in_place)?.into_iter().map(of_class).unzip();
+            masses(&logits, &targets, softmax_in_place)?.into_iter().map(of_class).unzip();
         let mut map = Self { bins, classes: logits.classes(), zeros, diagnostics: None };
-        let after = map.calibrated(logits)?;
-        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = Some(diagnostics(&logits, &targets, &after, fits)?);
         Ok(map)
     }
 
@@ -280,17 +281,25 @@ pub(crate) fn value_at(bins: &[Bin], p: f64) -> f64 {
     bins.get(index).or(bins.last()).map_or(p, |&(_, value)| value)
 }
 
-/// The upper edges of at most `count` bins with equally many of the sorted `scores`.
-pub(crate) fn equal_mass(scores: &[(f64, bool)], count: usize) -> Vec<f64> {
+/// The upper edges of at most `count` bins with equally much of the mass of the sorted `scores`.
+pub(crate) fn equal_mass<S: Scored>(scores: &[S], count: usize) -> Vec<f64> {
+    let mut sum = CompensatedSum::default();
+    let up_to = scores.iter().map(|score| {
+        sum.add(mass(score));
+        sum.value()
+    });
+    let up_to: Vec<f64> = up_to.collect();
+    let total = up_to.last().copied().unwrap_or_default();
+    // As many bins as rows leave none empty.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // It saturates.
+    let count = count.min(scores.len().max(total as usize));
     let mut edges: Vec<f64> = Vec::new();
-    // More bins than scores have no more edges than scores.
-    let count = count.min(scores.len());
     for bin in 1..count {
-        // In u128, as the product may be too large for less.
-        let position = (scores.len() as u128 * bin as u128).div_ceil(count as u128);
-        let edge = usize::try_from(position - 1).ok().and_then(|index| scores.get(index));
+        // Exact where masses are whole numbers.
+        let share = total * bin as f64 / count as f64;
+        let edge = scores.get(up_to.partition_point(|&mass| mass < share)).map(Scored::score);
         let above = |edge: f64| edges.last().is_none_or(|&last| last < edge);
-        if let Some(&(edge, _)) = edge.filter(|&&(edge, _)| edge < 1.0 && above(edge)) {
+        if let Some(edge) = edge.filter(|&edge| edge < 1.0 && above(edge)) {
             edges.push(edge);
         }
     }
@@ -299,21 +308,21 @@ pub(crate) fn equal_mass(scores: &[(f64, bool)], count: usize) -> Vec<f64> {
 }
 
 /// The bins with these upper edges and the shares of positives of the sorted `scores` in them.
-fn fill(scores: &[(f64, bool)], edges: Vec<f64>) -> Vec<Bin> {
+fn fill(scores: &[Score], edges: Vec<f64>) -> Vec<Bin> {
     let (mut lower, mut begin) = (0.0, 0);
     let last = edges.len() - 1;
     let bin = |(index, upper): (usize, f64)| {
         let end = if index == last {
             scores.len()
         } else {
-            scores.partition_point(|&(score, _)| score <= upper)
+            scores.partition_point(|score| score.score() <= upper)
         };
         let inside = &scores[begin..end];
-        let positives = inside.iter().filter(|(_, positive)| *positive).count();
+        let Sides { positive, negative, .. } = Sides::of(inside);
         let value = if inside.is_empty() {
             0.5 * (lower + upper)
         } else {
-            positives as f64 / inside.len() as f64
+            positive / (positive + negative)
         };
         (lower, begin) = (upper, end);
         (upper, value)
@@ -322,12 +331,11 @@ fn fill(scores: &[(f64, bool)], edges: Vec<f64>) -> Vec<Bin> {
 }
 
 /// What the sorted scores of a class let be fitted.
-pub(crate) fn class_fit(scores: &[(f64, bool)]) -> ClassFit {
-    let positives = scores.iter().filter(|(_, positive)| *positive).count();
-    let negatives = scores.len() - positives;
+pub(crate) fn class_fit<S: Scored>(scores: &[S]) -> ClassFit {
+    let Sides { positives, negatives, .. } = Sides::of(scores);
     let outcome = match (scores.first(), scores.last()) {
         (Some(_), Some(_)) if positives == 0 || negatives == 0 => FitOutcome::OneSided,
-        (Some((lowest, _)), Some((highest, _))) if lowest < highest => FitOutcome::Converged,
+        (Some(lowest), Some(highest)) if lowest.score() < highest.score() => FitOutcome::Converged,
         _ => FitOutcome::Flat,
     };
     ClassFit { positives, negatives, iterations: 0, outcome }

@@ -30,14 +30,16 @@
 //! E. Silverman (1955); centred: A. P. Oron, N. Flournoy, "Centered Isotonic Regression: Point and
 //! Interval Estimation for Dose-Response Studies" (2017).
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{CompensatedSum, isotonic_blocks, softmax_in_place};
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::Document;
-use crate::one_vs_rest::{check_map_count, diagnostics, map_row, scores};
-use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Zeros};
+use crate::one_vs_rest::{Score, Scored, Sides, check_map_count, diagnostics, map_row, masses};
+use crate::sigmoid::mass;
+use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
 
 /// What an isotonic map is between the points of its fit.
 ///
@@ -153,20 +155,20 @@ impl IsotonicCalibration {
     /// assert!(IsotonicCalibration::fit(&logits, &labels, options).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         options: IsotonicOptions,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
         options.zeros.checked()?;
-        let (knots, fits): (Vec<_>, Vec<_>) = scores(logits, labels, softmax_in_place)?
-            .into_iter()
+        let (knots, fits): (Vec<_>, Vec<_>) = masses(&logits, &targets, softmax_in_place)?
+            .into_par_iter()
             .map(|scores| fit_class(scores, options.interpolation))
             .unzip();
         let mut map = Self { knots, classes: logits.classes(), options, diagnostics: None };
-        let after = map.calibrated(logits)?;
-        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = Some(diagnostics(&logits, &targets, &after, fits)?);
         Ok(map)
     }
 
@@ -279,23 +281,41 @@ impl Ties {
         scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
         let ties = || scores.chunk_by(|(x, _), (y, _)| x == y);
         let counts: Vec<_> = ties().map(|tie| (count(tie), tie.len())).collect();
-        let outcome = match (counts.len(), positives.min(negatives)) {
-            (0, _) => FitOutcome::Flat,
-            (_, 0) => FitOutcome::OneSided,
-            (1, _) => FitOutcome::Flat,
-            _ => FitOutcome::Converged,
-        };
+        let outcome = outcome_of(counts.len(), positives.min(negatives));
         let fit = ClassFit { positives, negatives, iterations: 0, outcome };
         Self { scores: ties().map(|tie| tie[0].0).collect(), counts, fit }
     }
 }
 
+/// How a fit to so many different scores ends, with so many rows on the smaller side.
+fn outcome_of(scores: usize, smaller_side: usize) -> FitOutcome {
+    match (scores, smaller_side) {
+        (0, _) => FitOutcome::Flat,
+        (_, 0) => FitOutcome::OneSided,
+        (1, _) => FitOutcome::Flat,
+        _ => FitOutcome::Converged,
+    }
+}
+
 /// The points of the map of one class: both ends of every block, or its centre.
-fn fit_class(scores: Vec<(f64, bool)>, interpolation: Interpolation) -> (Vec<Knot>, ClassFit) {
-    let Ties { scores, counts, fit } = Ties::of(scores);
-    let weights: Vec<f64> = counts.iter().map(|&(_, rows)| rows as f64).collect();
-    let shares: Vec<f64> =
-        counts.iter().map(|&(positives, rows)| positives as f64 / rows as f64).collect();
+fn fit_class(mut rows: Vec<Score>, interpolation: Interpolation) -> (Vec<Knot>, ClassFit) {
+    let Sides { positives, negatives, .. } = Sides::of(&rows);
+    rows.par_sort_unstable_by(|x, y| x.score().total_cmp(&y.score()));
+    let (mut scores, mut shares, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    for tie in rows.chunk_by(|x, y| x.score() == y.score()) {
+        let (positive, total) = match tie {
+            [one] => (one.positive(), mass(one)),
+            many => {
+                let Sides { positive, negative, .. } = Sides::of(many);
+                (positive, positive + negative)
+            }
+        };
+        scores.push(tie[0].score());
+        shares.push(positive / total);
+        weights.push(total);
+    }
+    let outcome = outcome_of(scores.len(), positives.min(negatives));
+    let fit = ClassFit { positives, negatives, iterations: 0, outcome };
     let mut knots = Vec::new();
     for block in isotonic_blocks(&shares, &weights).unwrap_or_default() {
         let value = block.value.clamp(0.0, 1.0);

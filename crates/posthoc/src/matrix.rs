@@ -30,19 +30,19 @@
 //!
 //! A logit of −∞ has no product with most numbers, so it is refused.
 //!
-//! Numerical notes: L-BFGS in `f64`, down to derivatives of 1e-9 by parameters of scaled logits.
+//! Numerical notes: Newton's method with conjugate gradients in `f64`, threaded over rows, down to
+//! derivatives of 1e-9 by parameters of scaled logits.
 //!
 //! Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks"
 //! (2017).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::log_softmax_in_place;
+use softlabel_core::{LogProbabilities, Logits, Scalar};
 
-use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters, check_possible};
-use crate::calibrator::{check_class_count, check_fit, map_rows};
+use crate::affine::{self, Penalty, Shape, apply_matrix, check_parameters, check_possible};
+use crate::calibrator::{check_class_count, map_rows};
 use crate::document::{Document, Written};
-use crate::{Calibrator, FitDiagnostics, Odir, Result};
+use crate::{Calibrator, FitDiagnostics, Odir, Result, Targets};
 
 /// A matrix and a constant for every class: q = softmax(Wz + b).
 ///
@@ -110,8 +110,11 @@ impl MatrixScaling {
     /// assert!((calibrated.as_slice()[1].exp() - 0.25).abs() < 1e-7);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        Self::fit_penalized(logits, labels, Penalty::NONE)
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        Self::fit_penalized(logits, targets.into(), Penalty::NONE)
     }
 
     /// Fits a matrix and a constant for every class, held back off the diagonal and in the
@@ -133,25 +136,25 @@ impl MatrixScaling {
     /// assert!(map.weights()[1].abs() < 1e-5 && map.intercepts()[0].abs() < 1e-5);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit_regularized<T: Scalar>(
+    pub fn fit_regularized<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         regularization: Odir,
     ) -> Result<Self> {
-        Self::fit_penalized(logits, labels, regularization.penalty(logits.classes()))
+        Self::fit_penalized(logits, targets.into(), regularization.penalty(logits.classes()))
     }
 
     fn fit_penalized<T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: Targets<'_>,
         penalty: Penalty,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
-        check_possible(Self::METHOD, logits)?;
-        let rows = Logits::new(map_rows(logits, logits.classes(), |_| {})?, logits.classes())?;
-        let fitted = affine::fit(Self::METHOD, &rows, labels, Shape::Full, penalty)?;
+        let (logits, targets) = targets.of_fit(logits)?;
+        check_possible(Self::METHOD, &logits)?;
+        let rows = Logits::new(map_rows(&logits, logits.classes(), |_| {})?, logits.classes())?;
+        let fitted = affine::fit(Self::METHOD, &rows, &targets, Shape::Full, penalty)?;
         let mut map = Self::from_parts(fitted.weights.clone(), fitted.intercepts.clone(), None)?;
-        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, labels)?);
+        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
         Ok(map)
     }
 
@@ -205,10 +208,6 @@ impl Calibrator for MatrixScaling {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
         check_class_count(logits, self.classes())?;
         check_possible(Self::METHOD, logits)?;
-        let map = |row: &mut [f64]| {
-            affine_in_place(row, Shape::Full, &self.weights, &self.intercepts);
-            log_softmax_in_place(row);
-        };
-        Ok(LogProbabilities::new(map_rows(logits, self.classes(), map)?, self.classes())?)
+        apply_matrix(&map_rows(logits, self.classes(), |_| {})?, &self.weights, &self.intercepts)
     }
 }

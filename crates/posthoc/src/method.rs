@@ -10,17 +10,18 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use softlabel_core::{Labels, Logits, Scalar};
+use softlabel_core::{Logits, Scalar};
 
 use crate::any::METHODS;
+use crate::composition::{IDENTITY, JOINT, joined};
 use crate::{
     AnyCalibrator, BayesianBinning, BetaCalibration, BetaForm, BiasCorrectedTemperature,
-    ClassTemperature, DirichletCalibration, EnsembleTemperature, Error, FitLoss, HistogramBinning,
-    HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge, MatrixScaling,
-    MixtureOptions, Odir, ParametrizedOptions, ParametrizedTemperature, PlattScaling,
-    QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, SplineOptions,
-    StructuredMatrixScaling, StructuredVectorScaling, TemperatureMixture, TemperatureScaling,
-    VectorRidge, VectorScaling, VennAbers,
+    ClassTemperature, Composition, DirichletCalibration, EnsembleTemperature, Error, FitLoss,
+    HistogramBinning, HistogramOptions, IsotonicCalibration, IsotonicOptions, MatrixRidge,
+    MatrixScaling, MixtureOptions, Odir, ParametrizedOptions, ParametrizedTemperature,
+    PlattScaling, QuadraticPlattScaling, Result, ScalingBinning, SplineCalibration, SplineOptions,
+    StructuredMatrixScaling, StructuredVectorScaling, Targets, TemperatureMixture,
+    TemperatureScaling, VectorRidge, VectorScaling, VennAbers,
 };
 
 /// A way of calibrating, with all it can be told: [`fit`](Self::fit) makes a map of it.
@@ -102,6 +103,9 @@ pub enum Method {
     Spline(SplineOptions),
     /// [`ParametrizedTemperature`].
     ParametrizedTemperature(ParametrizedOptions),
+    /// [`Composition`], the first method first; in a text with `+` between them, `identity` for none.
+    #[serde(skip)]
+    Composition(Vec<Method>),
 }
 
 fn default_bins() -> usize {
@@ -126,10 +130,11 @@ impl Method {
         }
     }
 
-    /// Fits a map to `logits` `[rows, classes]` and their `labels`.
+    /// Fits a map to `logits` `[rows, classes]` and what they should have said.
     ///
     /// # Errors
-    /// Those of the map's own `fit`.
+    /// Those of the map's own `fit`; [`Error::Unsupported`] if it knows nothing of weights or of
+    /// distributions in place of labels, and the targets have them.
     ///
     /// ```
     /// use softlabel_core::{Labels, Logits};
@@ -141,42 +146,77 @@ impl Method {
     /// assert!((scaling.temperature().get() - 2.0).abs() < 1e-9);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(&self, logits: &Logits<'_, T>, labels: &Labels) -> Result<AnyCalibrator> {
+    pub fn fit<'t, T: Scalar>(
+        &self,
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<AnyCalibrator> {
+        let targets = &targets.into();
         Ok(match self {
-            Self::Temperature => TemperatureScaling::fit(logits, labels)?.into(),
-            Self::BiasCorrectedTemperature => BiasCorrectedTemperature::fit(logits, labels)?.into(),
-            Self::Platt => PlattScaling::fit(logits, labels)?.into(),
-            Self::Isotonic(options) => IsotonicCalibration::fit(logits, labels, *options)?.into(),
+            Self::Temperature => TemperatureScaling::fit(logits, targets)?.into(),
+            Self::BiasCorrectedTemperature => {
+                BiasCorrectedTemperature::fit(logits, targets)?.into()
+            }
+            Self::Platt => PlattScaling::fit(logits, targets)?.into(),
+            Self::Isotonic(options) => IsotonicCalibration::fit(logits, targets, *options)?.into(),
             Self::HistogramBinning(options) => {
-                HistogramBinning::fit(logits, labels, *options)?.into()
+                HistogramBinning::fit(logits, targets, *options)?.into()
             }
-            Self::Beta { form } => BetaCalibration::fit(logits, labels, *form)?.into(),
-            Self::Vector => VectorScaling::fit(logits, labels)?.into(),
-            Self::Matrix { regularization: None } => MatrixScaling::fit(logits, labels)?.into(),
+            Self::Beta { form } => BetaCalibration::fit(logits, targets, *form)?.into(),
+            Self::Vector => VectorScaling::fit(logits, targets)?.into(),
+            Self::Matrix { regularization: None } => MatrixScaling::fit(logits, targets)?.into(),
             Self::Matrix { regularization: Some(odir) } => {
-                MatrixScaling::fit_regularized(logits, labels, *odir)?.into()
+                MatrixScaling::fit_regularized(logits, targets, *odir)?.into()
             }
-            Self::Dirichlet(odir) => DirichletCalibration::fit(logits, labels, *odir)?.into(),
-            Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, labels)?.into(),
-            Self::Bbq => BayesianBinning::fit(logits, labels)?.into(),
-            Self::VennAbers => VennAbers::fit(logits, labels)?.into(),
-            Self::TsMix(options) => TemperatureMixture::fit(logits, labels, *options)?.into(),
-            Self::Svs(ridge) => StructuredVectorScaling::fit(logits, labels, *ridge)?.into(),
-            Self::Sms(ridge) => StructuredMatrixScaling::fit(logits, labels, *ridge)?.into(),
-            Self::ClassTemperature => ClassTemperature::fit(logits, labels)?.into(),
-            Self::EnsembleTemperature { loss } => {
-                EnsembleTemperature::fit(logits, labels, *loss)?.into()
+            Self::Dirichlet(odir) => DirichletCalibration::fit(logits, targets, *odir)?.into(),
+            Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, targets)?.into(),
+            Self::Bbq => BayesianBinning::fit(logits, targets.only_labels("bbq")?)?.into(),
+            Self::VennAbers => VennAbers::fit(logits, targets.only_labels("venn_abers")?)?.into(),
+            Self::Composition(methods) => Composition::fit(methods, logits, targets)?.into(),
+            Self::TsMix(options) => {
+                TemperatureMixture::fit(logits, targets.only_labels("ts_mix")?, *options)?.into()
             }
-            Self::ScalingBinning { bins } => ScalingBinning::fit(logits, labels, *bins)?.into(),
-            Self::Spline(options) => SplineCalibration::fit(logits, labels, *options)?.into(),
-            Self::ParametrizedTemperature(options) => {
-                ParametrizedTemperature::fit(logits, labels, *options)?.into()
+            Self::Svs(ridge) => {
+                StructuredVectorScaling::fit(logits, targets.only_labels("svs")?, *ridge)?.into()
             }
+            Self::Sms(ridge) => {
+                StructuredMatrixScaling::fit(logits, targets.only_labels("sms")?, *ridge)?.into()
+            }
+            Self::ClassTemperature => {
+                ClassTemperature::fit(logits, targets.only_labels("class_temperature")?)?.into()
+            }
+            Self::EnsembleTemperature { loss } => EnsembleTemperature::fit(
+                logits,
+                targets.only_labels("ensemble_temperature")?,
+                *loss,
+            )?
+            .into(),
+            Self::ScalingBinning { bins } => {
+                ScalingBinning::fit(logits, targets.only_labels("scaling_binning")?, *bins)?.into()
+            }
+            Self::Spline(options) => {
+                SplineCalibration::fit(logits, targets.only_labels("spline")?, *options)?.into()
+            }
+            Self::ParametrizedTemperature(options) => ParametrizedTemperature::fit(
+                logits,
+                targets.only_labels("parametrized_temperature")?,
+                *options,
+            )?
+            .into(),
         })
     }
 
     /// The method as a table; every parameter is in it.
     fn table(&self) -> Map<String, Value> {
+        if let Self::Composition(stages) = self {
+            let names: Vec<String> = stages.iter().map(Self::name).collect();
+            let name = joined(names.iter().map(String::as_str));
+            let stages = stages.iter().map(|stage| Value::Object(stage.table()));
+            return Map::from_iter([
+                ("method".to_owned(), Value::String(name)),
+                ("stages".to_owned(), Value::Array(stages.collect())),
+            ]);
+        }
         // Writing to a value fails only for keys that are no strings, and methods have none.
         match serde_json::to_value(self) {
             Ok(Value::Object(table)) => table,
@@ -188,15 +228,45 @@ impl Method {
         let Some(Value::String(name)) = table.get("method") else {
             return Err(serde_json::Error::custom("a table without the name of a `method`"));
         };
+        if name == IDENTITY || name.contains(JOINT) {
+            return Self::composition_from_table(name, table);
+        }
         if !METHODS.contains(&name.as_str()) {
             let error = Error::UnknownMethod { known: METHODS, found: name.clone() };
             return Err(serde_json::Error::custom(error));
         }
         let method = Self::deserialize(Value::Object(table.clone()))?;
-        let known = method.table();
+        method.of_table(table)
+    }
+
+    /// A composition, whose stages have their defaults if the table says only their names.
+    fn composition_from_table(
+        name: &str,
+        table: &Map<String, Value>,
+    ) -> Result<Self, serde_json::Error> {
+        let names = || name.split(JOINT).filter(|name| *name != IDENTITY);
+        let stages: Vec<Self> = match table.get("stages") {
+            Some(stages) => serde_json::from_value(stages.clone())?,
+            None => names()
+                .map(|name| name.parse().map_err(serde_json::Error::custom))
+                .collect::<Result<_, _>>()?,
+        };
+        let method = Self::Composition(stages);
+        if method.name() != name {
+            let found = method.name();
+            let message = format!("the stages of the method {name:?} are those of {found:?}");
+            return Err(serde_json::Error::custom(message));
+        }
+        method.of_table(table)
+    }
+
+    /// This method, if the table it was read from says nothing that it does not know.
+    fn of_table(self, table: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let known = self.table();
         match table.keys().find(|key| !known.contains_key(*key)) {
-            None => Ok(method),
+            None => Ok(self),
             Some(key) => {
+                let name = self.name();
                 let expected: Vec<&str> = known.keys().map(String::as_str).collect();
                 let expected = expected.join(", ");
                 Err(serde_json::Error::custom(format!(
@@ -212,8 +282,10 @@ impl FromStr for Method {
 
     fn from_str(text: &str) -> Result<Self> {
         let name = text.trim().replace('-', "_");
-        if !METHODS.contains(&name.as_str()) {
-            return Err(Error::UnknownMethod { known: METHODS, found: text.into() });
+        let mut words = name.split(JOINT).filter(|word| name != IDENTITY || *word != IDENTITY);
+        if let Some(unknown) = words.find(|word| !METHODS.contains(word)) {
+            let found = if name.contains(JOINT) { unknown } else { text };
+            return Err(Error::UnknownMethod { known: METHODS, found: found.into() });
         }
         let table = Map::from_iter([("method".to_owned(), Value::String(name))]);
         Ok(Self::from_table(&table)?)

@@ -17,14 +17,17 @@
 //! Source: B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass
 //! Probability Estimates" (2002).
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Labels, Logits, Scalar};
-use softlabel_kernels::{log_odds_in_place, log_softmax_in_place, softmax_in_place};
+use softlabel_kernels::{
+    CompensatedSum, log_odds_in_place, log_softmax_in_place, softmax_in_place,
+};
 
-use crate::calibrator::{map_rows, mean_nll, rows_and_labels};
+use crate::calibrator::{map_rows, rows_and_labels};
 use crate::platt::overall_outcome;
 use crate::sigmoid::Sigmoid;
-use crate::{ClassFit, FitDiagnostics, Result};
+use crate::{ClassFit, FitDiagnostics, Result, Targets};
 
 /// What becomes of probabilities 0 and 1 that a map of single classes gives.
 ///
@@ -83,12 +86,116 @@ pub(crate) fn class_of(map: usize, classes: usize) -> usize {
     if classes == 2 { 1 } else { map }
 }
 
+/// A score of a class in a row, and how much of the row is of the class and how much is not.
+///
+/// Maps whose fit knows no weights take pairs of a score and whether the row is of the class.
+pub(crate) trait Scored {
+    fn score(&self) -> f64;
+
+    /// w·t_k.
+    fn positive(&self) -> f64;
+
+    /// w·(1 − t_k).
+    fn negative(&self) -> f64;
+}
+
+/// A score with its masses: that of its row on the class, and the rest of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Score {
+    value: f64,
+    positive: f64,
+    negative: f64,
+}
+
+impl Score {
+    /// A score of a class in a row, with the masses of its target.
+    pub(crate) fn of(value: f64, targets: &Targets<'_>, row: usize, class: usize) -> Self {
+        let (weight, share) = (targets.weight(row), targets.row(row).share(class));
+        Self { value, positive: weight * share, negative: weight * (1.0 - share) }
+    }
+}
+
+impl Scored for Score {
+    fn score(&self) -> f64 {
+        self.value
+    }
+
+    fn positive(&self) -> f64 {
+        self.positive
+    }
+
+    fn negative(&self) -> f64 {
+        self.negative
+    }
+}
+
+impl Scored for (f64, bool) {
+    fn score(&self) -> f64 {
+        self.0
+    }
+
+    fn positive(&self) -> f64 {
+        f64::from(u8::from(self.1))
+    }
+
+    fn negative(&self) -> f64 {
+        f64::from(u8::from(!self.1))
+    }
+}
+
+/// How many rows have something of a class, and how many something else, and the masses of both.
+pub(crate) struct Sides {
+    pub(crate) positives: usize,
+    pub(crate) negatives: usize,
+    pub(crate) positive: f64,
+    pub(crate) negative: f64,
+}
+
+impl Sides {
+    pub(crate) fn of(scores: &[impl Scored]) -> Self {
+        let [mut positive, mut negative] = [CompensatedSum::default(); 2];
+        let (mut positives, mut negatives) = (0, 0);
+        for score in scores {
+            let (yes, no) = (score.positive(), score.negative());
+            positives += usize::from(yes > 0.0);
+            negatives += usize::from(no > 0.0);
+            positive.add(yes);
+            negative.add(no);
+        }
+        Self { positives, negatives, positive: positive.value(), negative: negative.value() }
+    }
+}
+
+/// For every map the scores of its class with their masses; `score` makes the scores of a row from its
+/// logits.
+pub(crate) fn masses<T: Scalar>(
+    logits: &Logits<'_, T>,
+    targets: &Targets<'_>,
+    score: impl Fn(&mut [f64]) + Sync,
+) -> Result<Vec<Vec<Score>>> {
+    let classes = logits.classes();
+    let values = map_rows(logits, classes, score)?;
+    let of_map = |map: usize| {
+        let class = class_of(map, classes);
+        let rows = logits.as_slice().chunks_exact(classes).zip(values.chunks_exact(classes));
+        let scores = rows.enumerate().filter_map(|(row, (logits, values))| {
+            let possible = |&&logit: &&T| logit.into() > f64::NEG_INFINITY;
+            if !possible(&&logits[class]) || logits.iter().filter(possible).nth(1).is_none() {
+                return None;
+            }
+            Some(Score::of(values[class], targets, row, class))
+        });
+        scores.collect()
+    };
+    Ok((0..map_count(classes)).into_par_iter().map(of_map).collect())
+}
+
 /// For every map the scores of its class, each with whether its row is of the class; `score` makes
 /// the scores of a row from its logits.
 pub(crate) fn scores<T: Scalar>(
     logits: &Logits<'_, T>,
     labels: &Labels,
-    score: impl Fn(&mut [f64]),
+    score: impl Fn(&mut [f64]) + Sync,
 ) -> Result<Vec<Vec<(f64, bool)>>> {
     let classes = logits.classes();
     let values = map_rows(logits, classes, score)?;
@@ -117,13 +224,14 @@ pub(crate) fn map_row(row: &mut [f64], zeros: Zeros, calibrated: impl Fn(usize, 
         log_softmax_in_place(row);
         return;
     }
-    let can_be: Vec<bool> = row.iter().map(|&z| z > f64::NEG_INFINITY).collect();
-    softmax_in_place(row);
     if classes == 2 {
+        softmax_in_place(row);
         let second = zeros.apply(calibrated(0, row[1]));
         row.copy_from_slice(&[(-second).ln_1p(), second.ln()]);
         return;
     }
+    let can_be: Vec<bool> = row.iter().map(|&z| z > f64::NEG_INFINITY).collect();
+    softmax_in_place(row);
     for (class, value) in row.iter_mut().enumerate().filter(|&(class, _)| can_be[class]) {
         *value = zeros.apply(calibrated(class, *value));
     }
@@ -159,12 +267,13 @@ pub(crate) fn map_log_odds(row: &mut [f64], calibrated: impl Fn(usize, f64) -> f
 }
 
 /// How the fits of all maps went together; `after` are the calibrated log-probabilities.
-pub(crate) fn diagnostics<T: Scalar>(
+pub(crate) fn diagnostics<'t, T: Scalar>(
     logits: &Logits<'_, T>,
-    labels: &Labels,
+    targets: impl Into<Targets<'t>>,
     after: &[f64],
     mut fits: Vec<ClassFit>,
 ) -> Result<FitDiagnostics> {
+    let targets = targets.into();
     let before = map_rows(logits, logits.classes(), log_softmax_in_place)?;
     let iterations = fits.iter().map(|fit| fit.iterations).sum();
     if let (2, &[fit]) = (logits.classes(), fits.as_slice()) {
@@ -173,8 +282,8 @@ pub(crate) fn diagnostics<T: Scalar>(
     }
     Ok(FitDiagnostics {
         samples: logits.rows(),
-        nll_before: mean_nll(&before, labels),
-        nll_after: mean_nll(after, labels),
+        nll_before: targets.mean_loss(&before),
+        nll_after: targets.mean_loss(after),
         iterations,
         outcome: overall_outcome(&fits),
         classes: fits,

@@ -36,13 +36,14 @@
 //! Scores into Accurate Multiclass Probability Estimates" (2002).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{log_odds_in_place, log_softmax_in_place};
 
-use crate::calibrator::{check_fit, map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
+use crate::one_vs_rest::Score;
 use crate::sigmoid::{self, Sigmoid};
-use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
+use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
 
 /// A sigmoid of its log-odds for every class, renormalized:
 /// q_k ∝ σ(a_k·f_k + b_k), with f_k = z_k − ln Σ_{j≠k} e^{z_j}.
@@ -112,18 +113,20 @@ impl PlattScaling {
     /// assert!(PlattScaling::fit(&logits, &Labels::new(&[0, 1], 2)?).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        check_fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
         let classes = logits.classes();
-        let log_odds = map_rows(logits, classes, log_odds_in_place)?;
+        let log_odds = map_rows(&logits, classes, log_odds_in_place)?;
         let mut sigmoids = Vec::with_capacity(classes);
         let mut fits = Vec::with_capacity(classes);
         for class in 0..classes {
-            let scores: Vec<(f64, bool)> = log_odds
-                .chunks_exact(classes)
-                .zip(labels.iter())
-                .map(|(row, label)| (row[class], label == class))
-                .filter(|(score, _)| score.is_finite())
+            let rows = log_odds.chunks_exact(classes).enumerate();
+            let scores: Vec<Score> = rows
+                .filter(|(_, values)| values[class].is_finite())
+                .map(|(row, values)| Score::of(values[class], &targets, row, class))
                 .collect();
             let (sigmoid, fit) = sigmoid::fit(&scores).map_err(|error| Error::NotConverged {
                 method: PlattScaling::METHOD,
@@ -134,13 +137,13 @@ impl PlattScaling {
             fits.push(fit);
         }
 
-        let before = map_rows(logits, classes, log_softmax_in_place)?;
+        let before = map_rows(&logits, classes, log_softmax_in_place)?;
         let mut after = log_odds;
         after.chunks_exact_mut(classes).for_each(|row| map_log_odds(&sigmoids, row));
         let diagnostics = FitDiagnostics {
             samples: logits.rows(),
-            nll_before: mean_nll(&before, labels),
-            nll_after: mean_nll(&after, labels),
+            nll_before: targets.mean_loss(&before),
+            nll_after: targets.mean_loss(&after),
             iterations: fits.iter().map(|fit| fit.iterations).sum(),
             outcome: overall_outcome(&fits),
             classes: fits,

@@ -32,16 +32,18 @@
 //! [`PlattScaling`]: crate::PlattScaling
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::{
     CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, minimize_newton,
 };
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
-use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_log_odds, scores};
-use crate::sigmoid::{self, NotConverged};
-use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result};
+use crate::one_vs_rest::{
+    Score, Scored, Sides, check_map_count, class_of, diagnostics, map_log_odds, masses,
+};
+use crate::sigmoid::{self, NotConverged, mass, target};
+use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
@@ -136,11 +138,14 @@ impl QuadraticPlattScaling {
     /// assert!(QuadraticPlattScaling::fit(&logits, &Labels::new(&[0], 2)?).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        check_fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
         let classes = logits.classes();
         let (mut curves, mut fits) = (Vec::new(), Vec::new());
-        for (map, scores) in scores(logits, labels, log_odds_in_place)?.into_iter().enumerate() {
+        for (map, scores) in masses(&logits, &targets, log_odds_in_place)?.into_iter().enumerate() {
             let (curve, fit) = fit_class(&scores).map_err(|error| Error::NotConverged {
                 method: Self::METHOD,
                 class: Some(class_of(map, classes)),
@@ -150,8 +155,8 @@ impl QuadraticPlattScaling {
             fits.push(fit);
         }
         let mut map = Self { curves, classes, diagnostics: None };
-        let after = map.calibrated(logits)?;
-        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = Some(diagnostics(&logits, &targets, &after, fits)?);
         Ok(map)
     }
 
@@ -238,20 +243,21 @@ impl Written for QuadraticPlattScaling {
     }
 }
 
-/// Fits a curve to finite log-odds, each with whether its row is of the class.
-fn fit_class(scores: &[(f64, bool)]) -> Result<(QuadraticCurve, ClassFit), NotConverged> {
+/// Fits a curve to finite log-odds with their masses.
+fn fit_class(scores: &[Score]) -> Result<(QuadraticCurve, ClassFit), NotConverged> {
     let (line, fit) = sigmoid::fit(scores)?;
     let linear = QuadraticCurve { a: 0.0, b: line.slope, c: line.intercept };
     if fit.outcome != FitOutcome::Converged {
         return Ok((linear, fit));
     }
-    let count = scores.len() as f64;
+    let Sides { positive, negative, .. } = Sides::of(scores);
+    let count = positive + negative;
     let mean = |value: &dyn Fn(f64) -> f64| {
-        let values = scores.iter().map(|&(score, _)| value(score) / count);
+        let values = scores.iter().map(|score| mass(score) * value(score.score()) / count);
         values.collect::<CompensatedSum>().value()
     };
     // Divided by the largest first, so that no square overflows.
-    let scale = scores.iter().map(|(score, _)| score.abs()).fold(0.0, f64::max);
+    let scale = scores.iter().map(|score| score.score().abs()).fold(0.0, f64::max);
     let centre = mean(&|score| score / scale);
     let deviation = mean(&|score| (score / scale - centre).powi(2)).sqrt();
     let standard = |score: f64| (score / scale - centre) / deviation;
@@ -262,26 +268,26 @@ fn fit_class(scores: &[(f64, bool)]) -> Result<(QuadraticCurve, ClassFit), NotCo
         return Ok((linear, fit));
     }
 
-    let (high, low) = sigmoid::targets(fit.positives, fit.negatives);
-    let features = |&(score, positive): &(f64, bool)| {
-        let x = standard(score);
-        ([bend(x) / variation, x, 1.0], if positive { high } else { low })
+    let (high, low) = sigmoid::targets(positive, negative);
+    let features = |score: &Score| {
+        let x = standard(score.score());
+        ([bend(x) / variation, x, 1.0], target(score, high, low), mass(score))
     };
-    let points: Vec<([f64; 3], f64)> = scores.iter().map(features).collect();
+    let points: Vec<([f64; 3], f64, f64)> = scores.iter().map(features).collect();
     let log_odds = |parameters: &[f64], features: &[f64; 3]| -> f64 {
         parameters.iter().zip(features).map(|(parameter, feature)| parameter * feature).sum()
     };
     let objective = |parameters: &[f64], gradient: &mut [f64]| {
         let mut loss = CompensatedSum::default();
         let mut sums = [CompensatedSum::default(); 3];
-        for (features, target) in &points {
+        for (features, target, mass) in &points {
             let u = log_odds(parameters, features);
             let exponential = (-u.abs()).exp();
             let linear = if u >= 0.0 { (1.0 - target) * u } else { -target * u };
-            loss.add(linear + exponential.ln_1p());
+            loss.add(mass * (linear + exponential.ln_1p()));
             let probability = if u >= 0.0 { 1.0 } else { exponential } / (1.0 + exponential);
             for (sum, feature) in sums.iter_mut().zip(features) {
-                sum.add((probability - target) * feature);
+                sum.add(mass * (probability - target) * feature);
             }
         }
         gradient.copy_from_slice(&sums.map(|sum| sum.value() / count));
@@ -289,9 +295,9 @@ fn fit_class(scores: &[(f64, bool)]) -> Result<(QuadraticCurve, ClassFit), NotCo
     };
     let hessian = |parameters: &[f64], hessian: &mut [f64]| {
         hessian.fill(0.0);
-        for (features, _) in &points {
+        for (features, _, mass) in &points {
             let exponential = (-log_odds(parameters, features).abs()).exp();
-            let variance = exponential / (1.0 + exponential).powi(2);
+            let variance = mass * exponential / (1.0 + exponential).powi(2);
             for (index, sum) in hessian.iter_mut().enumerate() {
                 *sum += variance * features[index / 3] * features[index % 3] / count;
             }

@@ -6,6 +6,7 @@
 //! F(a, b) = Σ_i −t_i ln p_i − (1 − t_i) ln(1 − p_i) = Σ_i ln(1 + e^{u_i}) − t_i u_i, u_i = a·f_i +
 //! b
 //!
+//! Rows may count by weights, of which N₊ and N₋ are then sums, and partly for either side.
 //! F is convex, and strictly so if two scores differ; since every target lies strictly between 0
 //! and 1 its minimum is finite, separable scores or not.
 //!
@@ -19,6 +20,7 @@
 
 use softlabel_kernels::CompensatedSum;
 
+use crate::one_vs_rest::{Scored, Sides};
 use crate::{ClassFit, FitOutcome};
 
 /// Newton's method takes 5 to 10 steps.
@@ -67,56 +69,76 @@ pub(crate) struct NotConverged {
     pub(crate) iterations: usize,
 }
 
-/// Fits a sigmoid to finite `scores`, each with whether its row is of the class.
+/// Fits a sigmoid to finite `scores`, each with how much of its row is of the class and how much not.
 ///
 /// - No scores: the identity on the log-odds, [`FitOutcome::Flat`].
 /// - All rows on one side: the constant that Platt's targets ask for, [`FitOutcome::OneSided`].
 /// - All scores equal: the constant that is the mean target, [`FitOutcome::Flat`].
-pub(crate) fn fit(scores: &[(f64, bool)]) -> Result<(Sigmoid, ClassFit), NotConverged> {
-    let positives = scores.iter().filter(|(_, positive)| *positive).count();
-    let negatives = scores.len() - positives;
-    let (n_positive, n_negative) = (positives as f64, negatives as f64);
-    let (high, low) = targets(positives, negatives);
-    let prior = ((n_positive + 1.0) / (n_negative + 1.0)).ln();
+pub(crate) fn fit<S: Scored>(scores: &[S]) -> Result<(Sigmoid, ClassFit), NotConverged> {
+    let Sides { positives, negatives, positive, negative } = Sides::of(scores);
+    let (high, low) = targets(positive, negative);
+    let prior = ((positive + 1.0) / (negative + 1.0)).ln();
     let done = |slope, intercept, iterations, outcome| {
         let fit = ClassFit { positives, negatives, iterations, outcome };
         Ok((Sigmoid { slope, intercept }, fit))
     };
 
-    let Some(scale) = scores.iter().map(|(score, _)| score.abs()).reduce(f64::max) else {
+    let Some(scale) = scores.iter().map(|score| score.score().abs()).reduce(f64::max) else {
         return done(1.0, 0.0, 0, FitOutcome::Flat);
     };
     if positives == 0 || negatives == 0 {
         return done(0.0, prior, 0, FitOutcome::OneSided);
     }
-    if scores.iter().all(|(score, _)| *score == scores[0].0) {
-        let mean = (n_positive * high + n_negative * low) / (n_positive + n_negative);
+    if scores.iter().all(|score| score.score() == scores[0].score()) {
+        let mean = (positive * high + negative * low) / (positive + negative);
         return done(0.0, (mean / (1.0 - mean)).ln(), 0, FitOutcome::Flat);
     }
 
     // Divided by the largest first, so that no square overflows.
-    let count = scores.len() as f64;
-    let mean =
-        scores.iter().map(|(score, _)| score / scale).collect::<CompensatedSum>().value() / count;
-    let squares = scores.iter().map(|(score, _)| (score / scale - mean).powi(2));
-    let deviation = (squares.collect::<CompensatedSum>().value() / count).sqrt();
-    let standardized = |&(score, positive): &(f64, bool)| {
-        ((score / scale - mean) / deviation, if positive { high } else { low })
+    let total = positive + negative;
+    let mean = |value: &dyn Fn(f64) -> f64| {
+        let values = scores.iter().map(|score| mass(score) * value(score.score() / scale));
+        values.collect::<CompensatedSum>().value() / total
     };
-    let points: Vec<(f64, f64)> = scores.iter().map(standardized).collect();
+    let centre = mean(&|x| x);
+    let deviation = mean(&|x| (x - centre).powi(2)).sqrt();
+    let points: Vec<Point> = scores
+        .iter()
+        .map(|score| Point {
+            x: (score.score() / scale - centre) / deviation,
+            target: target(score, high, low),
+            mass: mass(score),
+        })
+        .collect();
     let ([slope, intercept], iterations) = minimize(&points, [0.0, prior])?;
-    let (slope, intercept) = (slope / deviation, intercept - slope * mean / deviation);
+    let (slope, intercept) = (slope / deviation, intercept - slope * centre / deviation);
     done(slope / scale, intercept, iterations, FitOutcome::Converged)
 }
 
-/// Platt's targets t₊ and t₋ for rows of a class and for others.
-pub(crate) fn targets(positives: usize, negatives: usize) -> (f64, f64) {
-    let (positives, negatives) = (positives as f64, negatives as f64);
+/// How much a score counts.
+pub(crate) fn mass(score: &impl Scored) -> f64 {
+    score.positive() + score.negative()
+}
+
+/// The mean of Platt's targets over what a score stands for.
+pub(crate) fn target(score: &impl Scored, high: f64, low: f64) -> f64 {
+    (score.positive() * high + score.negative() * low) / mass(score)
+}
+
+/// A standardized score, its target and how much it counts.
+struct Point {
+    x: f64,
+    target: f64,
+    mass: f64,
+}
+
+/// Platt's targets t₊ and t₋ for rows of a class and for others, of their numbers or weights.
+pub(crate) fn targets(positives: f64, negatives: f64) -> (f64, f64) {
     ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
 }
 
-/// The (a, b) that minimizes F over `points` (x, t), from `start`, and the iterations it took.
-fn minimize(points: &[(f64, f64)], start: Pair) -> Result<(Pair, usize), NotConverged> {
+/// The (a, b) that minimizes F over `points`, from `start`, and the iterations it took.
+fn minimize(points: &[Point], start: Pair) -> Result<(Pair, usize), NotConverged> {
     let mut parameters = start;
     let mut value = objective(points, parameters);
     for iteration in 1..=MAXIMUM_ITERATIONS {
@@ -149,27 +171,27 @@ fn along(from: Pair, step: Pair, share: f64) -> Pair {
 }
 
 /// F at (a, b).
-fn objective(points: &[(f64, f64)], [a, b]: Pair) -> f64 {
-    let loss = |&(x, target): &(f64, f64)| {
+fn objective(points: &[Point], [a, b]: Pair) -> f64 {
+    let loss = |&Point { x, target, mass }: &Point| {
         let u = a * x + b;
         // ln(1 + e^u) − t·u, with the larger of the two terms that cancel taken out.
         let linear = if u >= 0.0 { (1.0 - target) * u } else { -target * u };
-        linear + (-u.abs()).exp().ln_1p()
+        mass * (linear + (-u.abs()).exp().ln_1p())
     };
     points.iter().map(loss).collect::<CompensatedSum>().value()
 }
 
 /// The gradient of F at (a, b), and Newton's step from there.
-fn newton_step(points: &[(f64, f64)], [a, b]: Pair) -> (Pair, Pair) {
+fn newton_step(points: &[Point], [a, b]: Pair) -> (Pair, Pair) {
     let mut gradient = [CompensatedSum::default(); 2];
     let (mut aa, mut ab, mut bb) = (RIDGE, 0.0, RIDGE);
-    for &(x, target) in points {
+    for &Point { x, target, mass } in points {
         let u = a * x + b;
         let exponential = (-u.abs()).exp();
         let total = 1.0 + exponential;
         let probability = if u >= 0.0 { total.recip() } else { exponential / total };
-        let variance = exponential / (total * total);
-        let difference = probability - target;
+        let variance = mass * exponential / (total * total);
+        let difference = mass * (probability - target);
         gradient[0].add(difference * x);
         gradient[1].add(difference);
         aa += variance * x * x;

@@ -24,19 +24,20 @@
 //!
 //! A logit of −∞ is a class that cannot be: it stays −∞ and adds nothing.
 //!
-//! Numerical notes: L-BFGS in `f64`, down to derivatives of 1e-9 by parameters of scaled logits.
+//! Numerical notes: Newton's method with conjugate gradients in `f64`, threaded over rows, down to
+//! derivatives of 1e-9 by parameters of scaled logits.
 //!
 //! Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks"
 //! (2017).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{LogProbabilities, Logits, Scalar};
 use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, affine_in_place, check_parameters};
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
-use crate::{Calibrator, FitDiagnostics, Result};
+use crate::{Calibrator, FitDiagnostics, Result, Targets};
 
 /// A factor and a constant for every class: q = softmax(diag(w)z + b).
 ///
@@ -100,12 +101,15 @@ impl VectorScaling {
     /// assert!((calibrated.as_slice()[1].exp() - 0.25).abs() < 1e-7);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        check_fit(logits, labels)?;
-        let rows = Logits::new(map_rows(logits, logits.classes(), |_| {})?, logits.classes())?;
-        let fitted = affine::fit(Self::METHOD, &rows, labels, Shape::Diagonal, Penalty::NONE)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let rows = Logits::new(map_rows(&logits, logits.classes(), |_| {})?, logits.classes())?;
+        let fitted = affine::fit(Self::METHOD, &rows, &targets, Shape::Diagonal, Penalty::NONE)?;
         let mut map = Self::from_parts(fitted.weights.clone(), fitted.intercepts.clone(), None)?;
-        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, labels)?);
+        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
         Ok(map)
     }
 

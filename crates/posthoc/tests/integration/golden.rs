@@ -47,8 +47,7 @@ fn temperatures_for_human_labels() {
             _ => continue,
         };
         let logits: Vec<f64> = network.probabilities.iter().map(|&p| f64::from(p).ln()).collect();
-        let scaling =
-            TemperatureScaling::fit_soft(&Logits::new(logits, 10).unwrap(), &people).unwrap();
+        let scaling = TemperatureScaling::fit(&Logits::new(logits, 10).unwrap(), &people).unwrap();
         assert!((scaling.temperature().get() - temperature).abs() < 5.1e-7, "{scaling:?}");
         let found = scaling.diagnostics().unwrap().nll_after;
         assert!((found - loss).abs() < 5.1e-9, "{found}");
