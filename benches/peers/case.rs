@@ -20,7 +20,7 @@ pub(crate) struct Request {
 /// An entry of `cases.json`; what only the caller needs of it is passed over.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Case {
-    /// `hard`, `soft`, `vector`, `matrix`, `linear` or `distill`.
+    /// an operation of `operation.rs`.
     pub(crate) operation: String,
     /// Samples.
     pub(crate) rows: i64,

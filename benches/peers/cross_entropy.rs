@@ -219,6 +219,6 @@ mod tests {
         assert_eq!(operation.sides(1).len(), 5);
         assert_eq!(operation.sides(2)[5].threads, 1);
         let error = crate::operation::prepare(&case("firm", "f32", true)).err().unwrap();
-        assert!(error.to_string().contains("not firm"), "{error}");
+        assert!(error.to_string().contains("no operation firm"), "{error}");
     }
 }

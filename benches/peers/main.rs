@@ -19,6 +19,7 @@
 //!
 //! A copy has no error. The conversation ends with the input.
 
+mod calibration;
 mod case;
 mod cross_entropy;
 mod distillation;

@@ -5,6 +5,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::calibration::{self, Calibrations};
 use crate::case::Case;
 use crate::cross_entropy::CrossEntropies;
 use crate::distillation::Distillations;

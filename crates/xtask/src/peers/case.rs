@@ -3,7 +3,7 @@
 //! | key | meaning |
 //! |-----|---------|
 //! | `name` | as in the report |
-//! | `operation` | what is computed: `hard`, `soft`, `vector`, `matrix`, `linear` or `distill` |
+//! | `operation` | what is computed: an operation of `benches/peers` |
 //! | `rows`, `classes` | shape of the logits |
 //! | `features` | of a sample before the last layer, for `linear` only |
 //! | `dtype` | `f32` or `bf16` |
