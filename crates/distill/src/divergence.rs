@@ -175,13 +175,72 @@ impl Divergence {
                 }
             }
             Kernel::JensenShannon { beta, factor } => {
-                let shares = [log_q.f_add_scalar(beta.ln())?, log_p.f_add_scalar((-beta).ln_1p())?];
-                let log_m = shares[0].f_logaddexp(&shares[1])?;
+                // A class that both hold impossible is not looked at; −∞ would have no slope there.
+                let nobodys = log_q.f_isneginf()?.f_logical_and(&log_p.f_isneginf()?)?;
+                let of_q = log_q.f_masked_fill(&nobodys, 0.0)?.f_add_scalar(beta.ln())?;
+                let of_p = log_p.f_masked_fill(&nobodys, 0.0)?.f_add_scalar((-beta).ln_1p())?;
+                let log_m = of_q.f_logaddexp(&of_p)?;
                 let of_teacher = from(&log_q, &log_m)?.f_mul_scalar(beta)?;
                 let of_student = from(&log_p, &log_m)?.f_mul_scalar(1.0 - beta)?;
                 of_teacher.f_add(&of_student)?.f_mul_scalar(factor)?
             }
         };
         pair.scaled(&divergences)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::Tempering;
+
+    fn wave(phase: f64) -> Tensor {
+        let steps = Tensor::arange(15, (Kind::Double, Device::Cpu)) * 0.73 + phase;
+        (steps.sin() * 3.0).view((3, 5))
+    }
+
+    /// Other devices than the CPU go through the operators; what these compute does not depend on the device.
+    #[test]
+    fn operators_and_kernels_agree() {
+        let impossible = |logits: Tensor| {
+            let _ = logits.get(0).get(2).fill_(f64::NEG_INFINITY);
+            let _ = logits.get(1).fill_(f64::NAN);
+            logits
+        };
+        let each = || Amount::Samples(vec![0.5, 1.0, 0.25]);
+        let all = || Amount::All(0.5);
+        for divergence in [
+            Divergence::Forward,
+            Divergence::Reverse,
+            Divergence::Jeffreys,
+            Divergence::JensenShannon { beta: 0.3, continuous: false },
+            Divergence::JensenShannon { beta: 0.3, continuous: true },
+            Divergence::JensenShannon { beta: 1.0, continuous: true },
+        ] {
+            for amounts in [[all(), all(), all()], [each(), all(), each()], [all(), each(), all()]]
+            {
+                let found = [false, true].map(|operators| {
+                    let [student, teacher, factor] = amounts.clone();
+                    let at = impossible(wave(0.1)).set_requires_grad(true);
+                    let pair = Pair {
+                        student: at.shallow_clone(),
+                        teacher: impossible(wave(2.0)),
+                        ignored: Some(Tensor::from_slice(&[false, true, false])),
+                        tempering: Tempering { student, teacher, factor },
+                    };
+                    let rows = if operators {
+                        divergence.through_operators(&pair).unwrap()
+                    } else {
+                        divergence.rows(&pair).unwrap()
+                    };
+                    (&rows * &Tensor::from_slice(&[1.0, 2.0, 3.0])).sum(Kind::Double).backward();
+                    (rows.detach(), at.grad())
+                });
+                let [(kernel, slope), (operators, other)] = found;
+                let off = |a: Tensor, b: Tensor| f64::try_from((a - b).abs().max()).unwrap();
+                assert!(off(kernel, operators) < 1e-13, "{divergence:?}");
+                assert!(off(slope, other) < 1e-13, "{divergence:?}");
+            }
+        }
     }
 }

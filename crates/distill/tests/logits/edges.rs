@@ -319,3 +319,46 @@ fn standardized_rows() {
         assert_eq!((found, largest(&gradient)), (0.0, 0.0), "{value}");
     }
 }
+
+#[test]
+fn no_kind_teaches_the_teacher() {
+    let teacher = wave(&[3, 4], 2.0).set_requires_grad(true);
+    for loss in ALL {
+        let (_, gradient) =
+            backward(&wave(&[3, 4], 0.1), |at| forward(&soft(loss, 1.0), at, &teacher));
+        assert!(gradient.defined() && !teacher.grad().defined(), "{loss:?}");
+    }
+}
+
+#[test]
+fn correlations_of_what_does_not_vary() {
+    let level = rows(&[0.0; 8], 4);
+    let (varied, other) = (wave(&[2, 4], 0.1), wave(&[2, 4], 2.0));
+    let inter = soft(SoftLoss::Relational { inter: 1.0, intra: 0.0 }, 1.0);
+    let cosine = soft(SoftLoss::Cosine, 1.0);
+    for loss in [inter, cosine] {
+        // Nothing to correlate with: 1. Two that do not vary agree: 0. Neither has a gradient that is not finite.
+        for (student, teacher, expected) in
+            [(&level, &varied, 1.0), (&varied, &level, 1.0), (&level, &level, 0.0)]
+        {
+            let (found, gradient) = backward(student, |at| forward(&loss, at, teacher));
+            assert_eq!((found, largest(&gradient)), (expected, 0.0), "{loss:?}");
+        }
+    }
+    // Neither overflow nor underflow of squares.
+    for size in [1e-11, 1e30] {
+        let (varied, other) = (varied.to_kind(Kind::Float) * size, other.to_kind(Kind::Float));
+        let truth = table(&varied)
+            .iter()
+            .zip(table(&other))
+            .map(|(z, u)| 1.0 - reference::cosine(z, &u))
+            .sum::<f64>()
+            / 2.0;
+        let found = number(&forward(&cosine, &varied, &other));
+        assert!((found - truth).abs() < 1e-6, "{size}: {found} {truth}");
+    }
+    // The more alike, the more digits: 1 − cos of an angle of 10⁻⁹ is 5·10⁻¹⁹, where cos is 1.
+    let (a, b) = (rows(&[1.0, 0.0], 2), rows(&[1.0, 1e-9], 2));
+    let found = number(&forward(&cosine, &a, &b));
+    assert!((found / 5e-19 - 1.0).abs() < 1e-6, "{found:e}");
+}

@@ -483,7 +483,9 @@ impl<T: Element> Pair<T> {
         if !(counts(sums.z_total) && counts(sums.u_total)) {
             return None;
         }
-        let (mut own, mut of_teacher) = (0.0, 0.0);
+        // One sum a lane: the loop over lanes becomes vectors, as it would not if an addition waited
+        // for the one before.
+        let (mut own, mut of_teacher) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
         let mut start = 0;
         let mut block = 0;
         // p replaces e^{z − M}, and p·ln(p/m) replaces e^{u − M′}.
@@ -498,12 +500,12 @@ impl<T: Element> Pair<T> {
                 while at < start + size {
                     let count = V::LANES.min(start + size - at);
                     let (mut p, mut q) = ([A::<T>::ZERO; MOST_LANES], [A::<T>::ZERO; MOST_LANES]);
-                    read_part::<V, A<T>>(self.kept_z.add(at), count)
-                        .mul(z_factor)
-                        .store(p.as_mut_ptr());
+                    let shares = read_part::<V, A<T>>(self.kept_z.add(at), count).mul(z_factor);
+                    shares.store(p.as_mut_ptr());
                     read_part::<V, A<T>>(self.kept_u.add(at), count)
                         .mul(u_factor)
                         .store(q.as_mut_ptr());
+                    let mut terms = [A::<T>::ZERO; MOST_LANES];
                     for lane in 0..V::LANES {
                         let (of_p, of_q) = (p[lane].to_f64(), q[lane].to_f64());
                         // m/p = 1 + β·(q − p)/p, which is exactly 1 where both are equal.
@@ -511,20 +513,20 @@ impl<T: Element> Pair<T> {
                         let log_p = -ln(1.0 + beta * (gap / of_p));
                         let log_q = -ln(1.0 - (1.0 - beta) * (gap / of_q));
                         let term = if of_p > TINY { of_p * log_p } else { 0.0 };
-                        own += term;
-                        of_teacher += if of_q > TINY { of_q * log_q } else { 0.0 };
-                        q[lane] = A::<T>::from_f64(term);
+                        own[lane] += term;
+                        of_teacher[lane] += if of_q > TINY { of_q * log_q } else { 0.0 };
+                        terms[lane] = A::<T>::from_f64(term);
                     }
-                    for lane in 0..count {
-                        self.kept_z.add(at + lane).write(p[lane]);
-                        self.kept_u.add(at + lane).write(q[lane]);
-                    }
-                    at += count;
+                    let terms = V::load(terms.as_ptr());
+                    <V as Write<A<T>>>::write_part(shares, self.kept_z.add(at), count);
+                    <V as Write<A<T>>>::write_part(terms, self.kept_u.add(at), count);
+                    at += V::LANES;
                 }
             }
             start += size;
             block += 1;
         }
+        let (own, of_teacher) = (own.iter().sum::<f64>(), of_teacher.iter().sum::<f64>());
         if GRADIENT {
             let slope = V::splat(A::<T>::from_f64(factor * (1.0 - beta) * step));
             let less = V::splat(A::<T>::from_f64(-own));
