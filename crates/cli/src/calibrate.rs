@@ -52,13 +52,10 @@ pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
     let (logits, labels) = read(options)?;
     let (fit_rows, test_rows) = split(options, labels.len())?;
     let (fit_logits, fit_labels) = (select(&logits, &fit_rows)?, labels.select(&fit_rows)?);
-    let mut methods = methods(&options.method, fit_rows.len(), logits.classes())?;
-    let (method, selection) = match (methods.pop(), methods.is_empty()) {
-        (Some(only), true) => (only, Vec::new()),
-        (last, _) => {
-            methods.extend(last);
-            choose(methods, &fit_logits, &fit_labels, options.cv as usize, options.seed)?
-        }
+    let methods = methods(&options.method, fit_rows.len(), logits.classes());
+    let (method, selection) = match methods.as_slice() {
+        [only] => (only.clone(), Vec::new()),
+        several => choose(several, &fit_logits, &fit_labels, options.cv as usize, options.seed)?,
     };
     let map = method.fit(&fit_logits, &fit_labels).with_context(|| {
         format!("cannot fit {} to {}", method.name(), options.predictions.display())

@@ -85,6 +85,24 @@ pub enum Error {
         /// The method that the document names.
         found: String,
     },
+    /// A signal has a value that it cannot have.
+    #[error("signal {signal:?}: expected {expected}, found {found} in row {row}")]
+    BadSignal {
+        /// The name of the signal.
+        signal: String,
+        /// The first such row.
+        row: usize,
+        /// What it can be.
+        expected: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// No method could be cross-validated.
+    #[error("no method could be cross-validated: {}", reasons.join("; "))]
+    NoCandidate {
+        /// The name of every method, and why it could not.
+        reasons: Vec<String>,
+    },
     /// A stage of a composition went wrong.
     #[error("stage {stage} ({method}): {source}")]
     Stage {

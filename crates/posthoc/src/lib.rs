@@ -27,6 +27,12 @@
 //! its [`FitDiagnostics`], and there is no map that still waits for its fit.
 //! Fit on predictions that the model was not trained on, and judge on others again.
 //!
+//! Every fit takes [`Targets`]: labels or distributions, with weights or without.
+//! A [`Composition`] applies one map after another; [`Selection`] chooses among methods by
+//! cross-validation.
+//!
+//! Several signals of confidence become one probability in a [`SignalCombination`].
+//!
 //! Sets of classes with a promised coverage come from a [`ConformalPredictor`].
 //!
 //! Every map is a [`Calibrator`]; [`AnyCalibrator`] holds one of any kind, and all of them are
@@ -77,7 +83,9 @@ mod parametrized;
 mod platt;
 mod quadratic_platt;
 mod scaling_binning;
+mod selection;
 mod sigmoid;
+mod signals;
 mod simplex;
 mod spline;
 mod structured;
@@ -109,6 +117,8 @@ pub use parametrized::{ParametrizedOptions, ParametrizedTemperature};
 pub use platt::PlattScaling;
 pub use quadratic_platt::{QuadraticCurve, QuadraticPlattScaling};
 pub use scaling_binning::{BinnedSigmoid, ScalingBinning};
+pub use selection::{Candidate, Selected, Selection, SelectionScore};
+pub use signals::{FittedSignal, Missing, Signal, SignalCombination, SignalOptions, Transform};
 pub use spline::{SplineCalibration, SplineOptions};
 pub use structured::{MatrixRidge, StructuredMatrixScaling, StructuredVectorScaling, VectorRidge};
 pub use targets::Targets;

@@ -294,6 +294,9 @@ impl FromStr for Method {
 
 impl Serialize for Method {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Self::Composition(_) = self {
+            return self.table().serialize(serializer);
+        }
         // The derived function of this name, not the trait's.
         Self::serialize(self, serializer)
     }

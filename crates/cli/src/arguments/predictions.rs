@@ -288,8 +288,10 @@ fn method(text: &str) -> Result<Choice, String> {
 
 fn method_help() -> String {
     format!(
-        "Method, several of them with commas between, or `auto` for all whose parameters the number \
-         of rows allows.\n\n[methods: {}]",
+        "Method, or methods applied one after another with + between, such as temperature+isotonic. Of \
+         several with commas between the best is taken by cross-validation; `auto` tries the identity, \
+         temperature+isotonic and all methods but venn_abers and bbq, which take long, as far as the \
+         number of rows allows their parameters.\n\n[methods: {}, identity]",
         Method::names().join(", ")
     )
 }

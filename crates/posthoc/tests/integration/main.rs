@@ -7,6 +7,7 @@ mod affine;
 mod bbq;
 mod beta;
 mod class_temperature;
+mod composition;
 mod conformal;
 mod document;
 mod ensemble_temperature;
@@ -22,11 +23,13 @@ mod parametrized;
 mod platt;
 mod quadratic_platt;
 mod scaling_binning;
+mod signals;
 mod spline;
 mod structured;
 mod temperature;
 mod temperature_mixture;
 mod venn_abers;
+mod weights;
 
 use softlabel_core::{Labels, Logits};
 
