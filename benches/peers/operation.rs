@@ -65,6 +65,7 @@ pub(crate) fn prepare(case: &Case) -> Result<Box<dyn Operation>> {
     Ok(match case.operation.as_str() {
         "hard" | "soft" | "vector" | "matrix" | "linear" => Box::new(CrossEntropies::new(case)?),
         "distill" => Box::new(Distillations::new(case)?),
-        other => bail!("operation is hard, soft, vector, matrix, linear or distill, not {other}"),
+        name if calibration::NAMES.contains(&name) => Box::new(Calibrations::new(case)?),
+        other => bail!("there is no operation {other}"),
     })
 }
