@@ -21,6 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as CoreError, Reduction, Temperature};
+use softlabel_losses::rows::divisor;
 use softlabel_losses::{CrossEntropy, Error as LossError, RowLosses, Target, Term};
 use softlabel_tensor::{
     ClassAxis, Error as TensorError, check_labels, check_same_device, class_last,
@@ -355,8 +356,10 @@ impl Distillation {
         target: Target<'_>,
         samples: Samples<'_>,
     ) -> Result<Tensor> {
-        let soft = || self.soft(student, teacher, hard, target, samples);
-        self.weigh(soft, || Ok(hard.forward(student, target)?))
+        self.weigh(
+            |weight| self.soft(student, teacher, hard, target, samples, weight),
+            |weight| Ok(hard.forward_weighted(student, target, weight)?),
+        )
     }
 
     /// Sums over the samples that count, and their number, for normalization by the caller; the reduction of the hard
@@ -398,16 +401,16 @@ impl Distillation {
             Some(ignored) => all - f64::try_from(ignored.f_sum(Kind::Int64)?)?,
         };
         let (mut soft, mut hard_sum) = (None, None);
-        let soft_term = || {
+        let soft_term = |weight| {
             let term = self.soft_term_of(student, teacher, hard, target, samples)?;
             let sum = term.reduce(Reduction::Sum, self.loss.name())?;
             soft = Some(sum.f_detach()?);
-            Ok(sum)
+            Ok(sum.f_mul_scalar(weight)?)
         };
-        let hard_term = || {
+        let hard_term = |weight| {
             let sum = hard.row_losses(student, target)?.reduce(Reduction::Sum)?;
             hard_sum = Some(sum.f_detach()?);
-            Ok(sum)
+            Ok(sum.f_mul_scalar(weight)?)
         };
         let loss = self.weigh(soft_term, hard_term)?;
         Ok(DistillationSums { loss, soft, hard: hard_sum, count })
@@ -446,22 +449,20 @@ impl Distillation {
         self.term(&self.pair(student, teacher, axis, ignored, samples)?, None, samples)
     }
 
-    /// Both terms, or the one that has a weight.
+    /// Both terms, each times the weight that it is given, or the one that has a weight.
     pub(crate) fn weigh(
         &self,
-        soft: impl FnOnce() -> Result<Tensor>,
-        hard: impl FnOnce() -> Result<Tensor>,
+        soft: impl FnOnce(f64) -> Result<Tensor>,
+        hard: impl FnOnce(f64) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let soft = || Ok(soft()?.f_mul_scalar(self.soft_weight)?);
-        let hard = || Ok(hard()?.f_mul_scalar(self.hard_weight)?);
         match (self.soft_weight > 0.0, self.hard_weight > 0.0) {
-            (true, false) => soft(),
-            (false, _) => hard(),
-            (true, true) => Ok(hard()?.f_add(&soft()?)?),
+            (true, false) => soft(self.soft_weight),
+            (false, _) => hard(self.hard_weight),
+            (true, true) => Ok(hard(self.hard_weight)?.f_add(&soft(self.soft_weight)?)?),
         }
     }
 
-    /// The soft term before its weight, reduced as the hard loss says.
+    /// The soft term times a weight, reduced as the hard loss says.
     pub(crate) fn soft(
         &self,
         student: &Tensor,
@@ -469,9 +470,19 @@ impl Distillation {
         hard: &CrossEntropy,
         target: Target<'_>,
         samples: Samples<'_>,
+        weight: f64,
     ) -> Result<Tensor> {
+        let reduction = hard.reduction();
+        if let (SoftLoss::Divergence(of), None) = (self.loss, samples.soft_weights)
+            && reduction != Reduction::None
+        {
+            let ignored = hard.ignored(target)?;
+            let pair = self.pair(student, teacher, hard.class_axis(), ignored, samples)?;
+            let divisor = divisor(reduction, pair.counted_samples()?, None)?;
+            return pair.sound(of.sum(&pair, divisor, weight)?);
+        }
         let term = self.soft_term_of(student, teacher, hard, target, samples)?;
-        Ok(term.reduce(hard.reduction(), self.loss.name())?)
+        Ok(term.reduce(reduction, self.loss.name())?.f_mul_scalar(weight)?)
     }
 
     fn soft_term_of(

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use softlabel_kernels::rows::{Comparison, Divergence as Kernel, divergence, divergence_gradient};
-use softlabel_losses::rows::{Logit, dense_rows, threads};
+use softlabel_losses::rows::{Logit, Number, dense_rows, reduced, split, threads};
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::buffers::uninit;
@@ -42,6 +42,13 @@ pub enum Divergence {
     },
 }
 
+/// How the losses of the samples become one number.
+#[derive(Debug, Clone, Copy)]
+struct Reduced {
+    divisor: f64,
+    weight: f64,
+}
+
 impl Divergence {
     pub(crate) fn check(self) -> Result<()> {
         let Self::JensenShannon { beta, continuous } = self else { return Ok(()) };
@@ -78,15 +85,28 @@ impl Divergence {
         if pair.student.device() != Device::Cpu {
             return self.through_operators(pair);
         }
+        self.of_kind(pair, None)
+    }
+
+    /// The sum of the rows, divided and then multiplied: on the CPU in the pass that computes them.
+    pub(crate) fn sum(self, pair: &Pair, divisor: f64, weight: f64) -> Result<Tensor> {
+        if pair.student.device() != Device::Cpu {
+            let rows = self.through_operators(pair)?;
+            return Ok(rows.f_sum(rows.f_kind()?)?.f_mul_scalar(weight / divisor)?);
+        }
+        self.of_kind(pair, Some(Reduced { divisor, weight }))
+    }
+
+    fn of_kind(self, pair: &Pair, to: Option<Reduced>) -> Result<Tensor> {
         match pair.student.f_kind()? {
-            Kind::Double => self.fused::<f64>(pair),
-            Kind::BFloat16 => self.fused::<bf16>(pair),
-            Kind::Half => self.fused::<f16>(pair),
-            _ => self.fused::<f32>(pair),
+            Kind::Double => self.fused::<f64>(pair, to),
+            Kind::BFloat16 => self.fused::<bf16>(pair, to),
+            Kind::Half => self.fused::<f16>(pair, to),
+            _ => self.fused::<f32>(pair, to),
         }
     }
 
-    fn fused<T: Logit>(self, pair: &Pair) -> Result<Tensor> {
+    fn fused<T: Logit>(self, pair: &Pair, to: Option<Reduced>) -> Result<Tensor> {
         let Pair { student, teacher, ignored, tempering } = pair;
         let node = Node::new("Divergence", &[student])?;
         let guard = no_grad_guard();
@@ -110,7 +130,14 @@ impl Divergence {
             teacher_scale: tempering.teacher.scale::<T::Sum>(second),
             ignored: ignored.as_ref().map(slice::<bool>).transpose()?,
         };
-        let gradient_scale = each.unwrap_or(&Amount::All(1.0)).scale::<T::Sum>(third);
+        let (now, late) = match to {
+            None => (1.0, 1.0),
+            Some(Reduced { divisor, weight }) => {
+                split(divisor / weight, tempering.factor.largest(), T::KIND)
+            }
+        };
+        let gradient_scale = each.unwrap_or(&Amount::All(1.0)).map(|factor| factor / now);
+        let gradient_scale = gradient_scale.scale::<T::Sum>(third);
         let threads = threads();
         let mut divergences = vec![T::Sum::default(); usize::try_from(samples).unwrap_or_default()];
         let logits = slice::<T>(&values)?;
@@ -138,14 +165,22 @@ impl Divergence {
             divergence(logits, classes, &comparison, &mut divergences, threads).map_err(refused)?;
             None
         };
-        let mut rows = Tensor::f_from_slice(&divergences)?.f_reshape(shape.as_slice())?;
-        if let Some(each) = each {
-            rows = each.times_rows(&rows)?;
+        if let Some(Amount::Samples(factors)) = each {
+            for (divergence, factor) in divergences.iter_mut().zip(factors) {
+                *divergence = T::Sum::of((*divergence).into() * factor);
+            }
         }
+        let losses = match to {
+            None => Tensor::f_from_slice(&divergences)?.f_reshape(shape.as_slice())?,
+            Some(Reduced { divisor, weight }) => reduced(&divergences, divisor, weight)?,
+        };
         drop(guard);
-        let Some(gradient) = gradient else { return Ok(rows) };
-        let known = KnownGradient::new(gradient).with_missing_axis(-1);
-        Ok(node.attach_known(rows, known)?)
+        let Some(gradient) = gradient else { return Ok(losses) };
+        let mut known = KnownGradient::new(gradient).with_divisor(late);
+        if to.is_none() {
+            known = known.with_missing_axis(-1);
+        }
+        Ok(node.attach_known(losses, known)?)
     }
 
     fn through_operators(self, pair: &Pair) -> Result<Tensor> {

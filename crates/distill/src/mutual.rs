@@ -65,23 +65,30 @@ impl MutualLearning {
         }
         let share = 1.0 / (students.len() - 1) as f64;
         let loss = |(m, student): (usize, &&Tensor)| {
-            let soft = || {
+            let soft = |weight: f64| {
                 let mut total: Option<Tensor> = None;
                 for (l, other) in students.iter().enumerate() {
                     if l == m {
                         continue;
                     }
-                    let part =
-                        self.distillation.soft(student, other, hard, target, Samples::default())?;
+                    let part = self.distillation.soft(
+                        student,
+                        other,
+                        hard,
+                        target,
+                        Samples::default(),
+                        weight * share,
+                    )?;
                     total = Some(match total {
                         None => part,
                         Some(total) => total.f_add(&part)?,
                     });
                 }
                 // There is at least one other.
-                Ok(total.unwrap_or_else(|| student.shallow_clone()).f_mul_scalar(share)?)
+                Ok(total.unwrap_or_else(|| student.shallow_clone()))
             };
-            self.distillation.weigh(soft, || Ok(hard.forward(student, target)?))
+            let of_labels = |weight| Ok(hard.forward_weighted(student, target, weight)?);
+            self.distillation.weigh(soft, of_labels)
         };
         students.iter().enumerate().map(loss).collect()
     }

@@ -21,6 +21,13 @@ impl Amount {
         }
     }
 
+    pub(crate) fn largest(&self) -> f64 {
+        match self {
+            Self::All(value) => *value,
+            Self::Samples(values) => values.iter().copied().fold(0.0, f64::max),
+        }
+    }
+
     /// One value a sample `[..]` times it.
     pub(crate) fn times_rows(&self, rows: &Tensor) -> Result<Tensor> {
         Ok(match self {
@@ -102,6 +109,15 @@ impl Pair {
 
     pub(crate) fn classes(&self) -> i64 {
         self.student.size().last().copied().unwrap_or_default()
+    }
+
+    /// How many samples count.
+    pub(crate) fn counted_samples(&self) -> Result<f64> {
+        let all = self.student.numel() as f64 / self.classes().max(1) as f64;
+        Ok(match &self.ignored {
+            None => all,
+            Some(ignored) => all - f64::try_from(ignored.f_sum(Kind::Int64)?)?,
+        })
     }
 
     /// Logits of either side, 0 where a sample is ignored: nothing may be computed from those.

@@ -274,12 +274,14 @@ impl Distillation {
         let kept_mass = kept
             .reduce(softlabel_core::Reduction::default())
             .map_or(Ok(f64::NAN), f64::try_from)?;
-        let soft = || {
+        let soft = |weight| {
             let factor = self.factor(teacher.temperature.get());
             let rows = teacher.rows(&logits, ignored.as_ref(), factor)?;
-            Ok(RowLosses::new(rows, ignored.as_ref())?.reduce(hard.reduction())?)
+            let rows = RowLosses::new(rows, ignored.as_ref())?;
+            Ok(rows.reduce(hard.reduction())?.f_mul_scalar(weight)?)
         };
-        let loss = self.weigh(soft, || Ok(hard.forward(student, target)?))?;
+        let hard = |weight| Ok(hard.forward_weighted(student, target, weight)?);
+        let loss = self.weigh(soft, hard)?;
         Ok(TopKOutput { loss, kept_mass })
     }
 

@@ -162,9 +162,10 @@ impl Objective {
                 values.push(TermValue { name, weight: 0.0, value: None });
                 continue;
             }
-            let value = loss.term(batch)?.reduce(self.options.reduction, name)?;
-            values.push(TermValue { name, weight: *weight, value: Some(value.f_detach()?) });
-            let weighted = if *weight == 1.0 { value } else { value.f_mul_scalar(*weight)? };
+            let weighted = loss.weighted(batch, self.options.reduction, *weight)?;
+            let value = weighted.f_detach()?;
+            let value = if *weight == 1.0 { value } else { value.f_div_scalar(*weight)? };
+            values.push(TermValue { name, weight: *weight, value: Some(value) });
             total = Some(match total {
                 None => weighted,
                 Some(total) => total.f_add(&weighted)?,
@@ -196,6 +197,19 @@ impl LossTerm for CrossEntropy {
     }
 
     fn term(&self, batch: &Batch) -> Result<Term> {
+        let (logits, target) = batch.given();
+        Ok(Term::Rows(self.of_batch(batch)?.row_losses(logits, target)?))
+    }
+
+    fn weighted(&self, batch: &Batch, reduction: Reduction, weight: f64) -> Result<Tensor> {
+        let (logits, target) = batch.given();
+        self.of_batch(batch)?.with_reduction(reduction).forward_weighted(logits, target, weight)
+    }
+}
+
+impl CrossEntropy {
+    /// The same loss for the rows of a batch.
+    fn of_batch(&self, batch: &Batch) -> Result<Self> {
         if self.ignore_index().is_some_and(|index| Some(index) != batch.ignore_index()) {
             let (expected, found) = (batch.ignore_index(), self.ignore_index());
             return Err(differs("ignore index of a cross-entropy", &expected, &found));
@@ -204,8 +218,7 @@ impl LossTerm for CrossEntropy {
         if axis != ClassAxis::default() && axis != batch.class_axis() {
             return Err(differs("class axis of a cross-entropy", &batch.class_axis(), &axis));
         }
-        let (logits, target) = batch.given();
-        Ok(Term::Rows(self.in_batch(batch.ignore_index()).row_losses(logits, target)?))
+        Ok(self.in_batch(batch.ignore_index()))
     }
 }
 

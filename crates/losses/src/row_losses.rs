@@ -79,7 +79,10 @@ impl RowLosses {
 }
 
 /// What the sum of the losses is divided by, for samples of which `counted` count; 1 if it is not divided.
-pub(crate) fn divisor(reduction: Reduction, counted: f64, weight_sum: Option<f64>) -> Result<f64> {
+///
+/// # Errors
+/// A mean over no samples, over weights that sum to 0, or over a number of items that is not positive.
+pub fn divisor(reduction: Reduction, counted: f64, weight_sum: Option<f64>) -> Result<f64> {
     let Reduction::Mean(normalizer) = reduction else { return Ok(1.0) };
     match (normalizer, weight_sum) {
         (Normalizer::Items(items), _) if items > 0.0 && items.is_finite() => Ok(items),

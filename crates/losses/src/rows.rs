@@ -6,6 +6,8 @@ use softlabel_tensor::Result;
 use softlabel_tensor::slices::{Element as TensorElement, slice};
 use tch::{Kind, Tensor};
 
+pub use crate::row_losses::divisor;
+
 /// A dtype that logits may have.
 pub trait Logit: Element<Sum: Number> + TensorElement {}
 
@@ -64,6 +66,47 @@ pub fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
         Kind::Half => DenseRows::F16(slice(rows)?),
         _ => DenseRows::F32(slice(rows)?),
     })
+}
+
+/// The sum of one loss a sample, divided and then multiplied.
+///
+/// # Errors
+/// libtorch's.
+pub fn reduced<A: Number>(losses: &[A], divisor: f64, weight: f64) -> Result<Tensor> {
+    scalar::<A>(sum(losses) / divisor * weight)
+}
+
+/// A tensor without axes.
+///
+/// # Errors
+/// libtorch's.
+pub fn scalar<A: Number>(value: f64) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(&[A::of(value)])?.f_reshape([0_i64; 0].as_slice())?)
+}
+
+/// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.
+///
+/// f16 has no room for a gradient divided by the size of a batch, so long as no gradient scaling has come back to it:
+/// a power of two, by which dividing is exact, is left for later, such that entries of up to `largest` before any
+/// division stay about 1 until then.
+pub fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
+    let late = (divisor / largest.max(1.0)).log2().floor().exp2();
+    if kind == Kind::Half && late.is_finite() && late > 1.0 {
+        (divisor / late, late)
+    } else {
+        (divisor, 1.0)
+    }
+}
+
+/// In f64, in eight sums, so that one addition does not wait for another.
+fn sum<A: Number>(values: &[A]) -> f64 {
+    let mut sums = [0.0; 8];
+    for chunk in values.chunks(sums.len()) {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += value.into();
+        }
+    }
+    sums.iter().sum()
 }
 
 /// As many as libtorch would use.

@@ -100,6 +100,16 @@ pub trait LossTerm: Debug {
         }
     }
 
+    /// The loss of a batch as one number, times a weight; a loss that can do this with less work than one after the
+    /// other says how.
+    ///
+    /// # Errors
+    /// As [`term`](Self::term) and [`Term::reduce`].
+    fn weighted(&self, batch: &Batch, reduction: Reduction, weight: f64) -> Result<Tensor> {
+        let value = self.term(batch)?.reduce(reduction, self.name())?;
+        Ok(if weight == 1.0 { value } else { value.f_mul_scalar(weight)? })
+    }
+
     /// The loss alone: checks the batch, computes, reduces.
     ///
     /// # Errors

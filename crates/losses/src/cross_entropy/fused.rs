@@ -19,7 +19,7 @@ use super::numbers::{Numbers, refused};
 use super::prepare::Prepared;
 use super::{CrossEntropyOutput, LogitOptions};
 use crate::Result;
-use crate::rows::{Logit, Number, threads};
+use crate::rows::{Logit, Number, reduced, split, threads};
 
 /// Where the logits lie.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     pub(super) reduction: Reduction,
     /// What the sum of the losses is divided by.
     pub(super) divisor: f64,
+    /// What the loss is multiplied by after that.
+    pub(super) weight: f64,
     pub(super) statistics: bool,
 }
 
@@ -65,7 +67,7 @@ fn run<T: Logit>(
     place: Place,
     prepared: &Prepared,
     options: &LogitOptions,
-    Wanted { reduction, divisor, statistics }: Wanted,
+    Wanted { reduction, divisor, weight, statistics }: Wanted,
 ) -> Result<CrossEntropyOutput> {
     let node = Node::new("CrossEntropy", &[&place.input])?;
     let guard = no_grad_guard();
@@ -83,7 +85,7 @@ fn run<T: Logit>(
     };
     let (classes, spatial) = (prepared.plan.classes, place.spatial);
     let largest = prepared.largest_mass() * options.scale;
-    let (now, late) = split(divisor, largest, T::KIND);
+    let (now, late) = split(divisor / weight, largest, T::KIND);
     let scale = Scale::All(T::Sum::of(1.0 / now));
     let Place { input, mut values, class_axis, moved, given_up, .. } = place;
     let gradient = if !node.is_recording() {
@@ -129,9 +131,10 @@ fn run<T: Logit>(
     let shape = prepared.shape.as_slice();
     let each = reduction == Reduction::None;
     let loss = if each {
-        Tensor::f_from_slice(&losses)?.f_reshape(shape)?
+        let losses = Tensor::f_from_slice(&losses)?.f_reshape(shape)?;
+        if weight == 1.0 { losses } else { losses.f_mul_scalar(weight)? }
     } else {
-        scalar::<T::Sum>(sum(&losses) / divisor)?
+        reduced(&losses, divisor, weight)?
     };
     let log_sum_exp =
         if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };
@@ -153,34 +156,4 @@ fn run<T: Logit>(
     }
     let loss = node.attach_known(loss, known)?;
     Ok(CrossEntropyOutput { loss, log_sum_exp, correct })
-}
-
-/// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.
-///
-/// f16 has no room for a gradient divided by the size of a batch, so long as no gradient scaling has come back to it:
-/// a power of two, by which dividing is exact, is left for later, such that entries of up to `largest` before any
-/// division stay about 1 until then.
-pub(super) fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
-    let late = (divisor / largest.max(1.0)).log2().floor().exp2();
-    if kind == Kind::Half && late.is_finite() && late > 1.0 {
-        (divisor / late, late)
-    } else {
-        (divisor, 1.0)
-    }
-}
-
-/// A tensor without axes.
-pub(super) fn scalar<A: Number>(value: f64) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(&[A::of(value)])?.f_reshape([0_i64; 0].as_slice())?)
-}
-
-/// In f64, in eight sums, so that one addition does not wait for another.
-pub(super) fn sum<A: Number>(values: &[A]) -> f64 {
-    let mut sums = [0.0; 8];
-    for chunk in values.chunks(sums.len()) {
-        for (sum, &value) in sums.iter_mut().zip(chunk) {
-            *sum += value.into();
-        }
-    }
-    sums.iter().sum()
 }

@@ -25,7 +25,6 @@ use softlabel_tensor::slices::{slice, slice_mut};
 use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
-use super::fused::split;
 use super::numbers::{Numbers, refused};
 use super::operators::{self, Rows};
 use super::prepare::Prepared;
@@ -33,7 +32,7 @@ use super::{CrossEntropy, CrossEntropyOutput, LogitOptions, Target};
 use crate::Result;
 use crate::numeric::computing_kind;
 use crate::row_losses::divisor;
-use crate::rows::{Logit, Number, threads};
+use crate::rows::{Logit, Number, split, threads};
 
 /// Logits that a chunk has if nobody says: 2²⁴, 64 MB in f32.
 const CHUNK: usize = 1 << 24;

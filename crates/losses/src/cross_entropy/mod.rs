@@ -247,7 +247,35 @@ impl CrossEntropy {
     /// distributions; shares or epsilons outside [0, 1]; weights that are negative, NaN or of another count; a mean over
     /// no samples at all (where libtorch returns NaN).
     pub fn forward(&self, logits: &Tensor, target: Target<'_>) -> Result<Tensor> {
-        Ok(self.compute(logits.shallow_clone(), target, Asked::Loss)?.loss)
+        self.forward_weighted(logits, target, 1.0)
+    }
+
+    /// The loss times a number: the same as multiplying it, without the pass over the gradient that this would take in
+    /// backward.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and for a weight that is not finite.
+    ///
+    /// ```
+    /// use softlabel_losses::{CrossEntropy, Target};
+    /// use tch::Tensor;
+    ///
+    /// let logits = Tensor::from_slice(&[0.0f64, 0.0]).view((1, 2)).set_requires_grad(true);
+    /// let label = Tensor::from_slice(&[1i64]);
+    /// let loss = CrossEntropy::new().forward_weighted(&logits, Target::Hard(&label), 0.5)?;
+    /// assert!((f64::try_from(&loss)? - 0.5 * 2f64.ln()).abs() < 1e-15);
+    /// loss.backward();
+    /// assert_eq!(Vec::<f64>::try_from(logits.grad().flatten(0, -1))?, [0.25, -0.25]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn forward_weighted(
+        &self,
+        logits: &Tensor,
+        target: Target<'_>,
+        weight: f64,
+    ) -> Result<Tensor> {
+        crate::check::finite("the weight of a loss", weight)?;
+        Ok(self.compute(logits.shallow_clone(), target, Asked::Loss, weight)?.loss)
     }
 
     /// The loss with lse and correctness of every sample, which cost no second pass over the logits.
@@ -273,7 +301,7 @@ impl CrossEntropy {
         logits: &Tensor,
         target: Target<'_>,
     ) -> Result<CrossEntropyOutput> {
-        self.compute(logits.shallow_clone(), target, Asked::Statistics)
+        self.compute(logits.shallow_clone(), target, Asked::Statistics, 1.0)
     }
 
     /// The loss, with its gradient written over the logits: forward and backward together need no memory of the size
@@ -300,7 +328,7 @@ impl CrossEntropy {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn forward_in_place(&self, logits: Tensor, target: Target<'_>) -> Result<Tensor> {
-        Ok(self.compute(logits, target, Asked::InPlace)?.loss)
+        Ok(self.compute(logits, target, Asked::InPlace, 1.0)?.loss)
     }
 
     /// A mask of the samples that count for nothing, in the shape of the labels; none where all count.
@@ -333,6 +361,7 @@ impl CrossEntropy {
             logits.shallow_clone(),
             target,
             Asked::Loss,
+            1.0,
         )?;
         let losses = RowLosses::new(rows.loss, self.ignored(target)?.as_ref())?;
         if self.class_weights.is_none() {
@@ -396,6 +425,7 @@ impl CrossEntropy {
         input: Tensor,
         target: Target<'_>,
         asked: Asked,
+        weight: f64,
     ) -> Result<CrossEntropyOutput> {
         let last = class_last(&input, self.class_axis, "logits")?;
         let second = self.class_axis == ClassAxis::Second && input.dim() > 2;
@@ -404,7 +434,11 @@ impl CrossEntropy {
         let prepared = Prepared::new(self, &last, target, spatial)?;
         let divisor = divisor(self.reduction, prepared.counted, prepared.weight_sum)?;
         if !fused {
-            return self.through_operators(&last, &prepared, divisor, asked);
+            let mut output = self.through_operators(&last, &prepared, divisor, asked)?;
+            if weight != 1.0 {
+                output.loss = output.loss.f_mul_scalar(weight)?;
+            }
+            return Ok(output);
         }
         let place = if spatial {
             let spatial = prepared.shape.iter().skip(1).product::<i64>();
@@ -424,8 +458,8 @@ impl CrossEntropy {
             Place { values, spatial: 1, class_axis: -1, moved: second, given_up, input }
         };
         drop(last);
-        let wanted =
-            Wanted { reduction: self.reduction, divisor, statistics: asked == Asked::Statistics };
+        let statistics = asked == Asked::Statistics;
+        let wanted = Wanted { reduction: self.reduction, divisor, weight, statistics };
         fused::cross_entropy(place, &prepared, &self.options, wanted)
     }
 
