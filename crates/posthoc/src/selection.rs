@@ -90,20 +90,20 @@ pub struct Selected {
     pub candidates: Vec<Candidate>,
 }
 
-/// Methods that [`Method::candidates`] leaves out: their fits or maps take seconds where there are many
-/// rows, and come close to isotonic calibration there.
-const SLOW: [&str; 2] = ["venn_abers", "bbq"];
+/// Methods that [`Method::candidates`] leaves out: their fits or maps take long where there are many
+/// rows.
+const SLOW: [&str; 3] = ["venn_abers", "bbq", "parametrized_temperature"];
 
 /// Methods with a parameter for each pair of classes.
-const QUADRATIC: [&str; 2] = ["matrix", "dirichlet"];
+const QUADRATIC: [&str; 3] = ["matrix", "dirichlet", "sms"];
 
 impl Method {
     /// The methods to choose from where nothing is known beforehand: the identity, all methods that
     /// are fast on many rows, and a temperature followed by an isotonic map.
     ///
     /// Methods with a parameter for each pair of classes need two rows for each to be among them.
-    /// Venn-Abers predictors and Bayesian binning are not among them, as they would take most of the
-    /// time; name them to try them.
+    /// Venn-Abers predictors, Bayesian binning and parametrized temperatures are not among them, as they
+    /// would take most of the time; name them to try them.
     ///
     /// ```
     /// use softlabel_posthoc::Method;
