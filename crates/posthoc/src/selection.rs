@@ -181,7 +181,7 @@ impl Selection {
                 let map = method.fit(&fit.0, &fit.1)?;
                 Ok(self.total(&map.apply(&test.0)?, &test.1))
             };
-            let results: Vec<_> = methods.par_iter().map(|method| judged(method)).collect();
+            let results: Vec<_> = methods.par_iter().map(judged).collect();
             for (sum, result) in sums.iter_mut().zip(results) {
                 let result = result.map_err(|error| error.to_string());
                 *sum = std::mem::replace(sum, Ok(0.0)).and_then(|sum| Ok(sum + result?));
