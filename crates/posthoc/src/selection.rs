@@ -90,20 +90,20 @@ pub struct Selected {
     pub candidates: Vec<Candidate>,
 }
 
-/// Methods that [`Method::candidates`] leaves out: their fits or maps take seconds where there are many
-/// rows, and come close to isotonic calibration there.
-const SLOW: [&str; 2] = ["venn_abers", "bbq"];
+/// Methods that [`Method::candidates`] leaves out: their fits or maps take long where there are many
+/// rows.
+const SLOW: [&str; 3] = ["venn_abers", "bbq", "parametrized_temperature"];
 
 /// Methods with a parameter for each pair of classes.
-const QUADRATIC: [&str; 2] = ["matrix", "dirichlet"];
+const QUADRATIC: [&str; 3] = ["matrix", "dirichlet", "sms"];
 
 impl Method {
     /// The methods to choose from where nothing is known beforehand: the identity, all methods that
     /// are fast on many rows, and a temperature followed by an isotonic map.
     ///
     /// Methods with a parameter for each pair of classes need two rows for each to be among them.
-    /// Venn-Abers predictors and Bayesian binning are not among them, as they would take most of the
-    /// time; name them to try them.
+    /// Venn-Abers predictors, Bayesian binning and parametrized temperatures are not among them, as they
+    /// would take most of the time; name them to try them.
     ///
     /// ```
     /// use softlabel_posthoc::Method;
@@ -181,7 +181,7 @@ impl Selection {
                 let map = method.fit(&fit.0, &fit.1)?;
                 Ok(self.total(&map.apply(&test.0)?, &test.1))
             };
-            let results: Vec<_> = methods.par_iter().map(|method| judged(method)).collect();
+            let results: Vec<_> = methods.par_iter().map(judged).collect();
             for (sum, result) in sums.iter_mut().zip(results) {
                 let result = result.map_err(|error| error.to_string());
                 *sum = std::mem::replace(sum, Ok(0.0)).and_then(|sum| Ok(sum + result?));

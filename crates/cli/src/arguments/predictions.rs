@@ -290,7 +290,8 @@ fn method_help() -> String {
     format!(
         "Method, or methods applied one after another with + between, such as temperature+isotonic. Of \
          several with commas between the best is taken by cross-validation; `auto` tries the identity, \
-         temperature+isotonic and all methods but venn_abers and bbq, which take long, as far as the \
+         temperature+isotonic and all methods but venn_abers, bbq and parametrized_temperature, which \
+         take long, as far as the \
          number of rows allows their parameters.\n\n[methods: {}, identity]",
         Method::names().join(", ")
     )

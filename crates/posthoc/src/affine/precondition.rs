@@ -156,11 +156,12 @@ fn level(parameters: &mut [f64], width: usize, gauge: Option<Penalty>, transpose
         }
     }
     for (column, sum) in sums.iter_mut().enumerate() {
-        *sum = match column == classes {
-            true if penalty.intercepts > 0.0 => *sum / classes as f64,
-            false if penalty.off_diagonal > 0.0 => *sum / (classes - 1) as f64,
-            _ => 0.0,
+        let (strength, count) = if column == classes {
+            (penalty.intercepts, classes)
+        } else {
+            (penalty.off_diagonal, classes - 1)
         };
+        *sum = if strength > 0.0 { *sum / count as f64 } else { 0.0 };
     }
     for (class, row) in parameters.chunks_exact_mut(width).enumerate() {
         for (column, (value, mean)) in row.iter_mut().zip(&sums).enumerate() {
