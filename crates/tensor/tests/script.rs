@@ -76,7 +76,10 @@ fn a_trace_that_recorded_training_is_refused() {
     assert_eq!(f64::try_from(module.forward(&input).unwrap().sum(Kind::Float)).unwrap(), 12.0);
 
     let normalized = |train| {
-        let (mean, variance) = (Tensor::zeros([3], (Kind::Float, Device::Cpu)), Tensor::ones([3], (Kind::Float, Device::Cpu)));
+        let (mean, variance) = (
+            Tensor::zeros([3], (Kind::Float, Device::Cpu)),
+            Tensor::ones([3], (Kind::Float, Device::Cpu)),
+        );
         traced(move |x| {
             let (mean, variance) = (Some(&mean), Some(&variance));
             x.batch_norm(None::<&Tensor>, None::<&Tensor>, mean, variance, train, 0.1, 1e-5, false)

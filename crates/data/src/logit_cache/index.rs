@@ -101,9 +101,8 @@ impl Shard {
     /// How many ids there are, if so many can be counted; the ranges are ascending.
     pub(super) fn rows(&self) -> Option<usize> {
         let mut ranges = self.samples.iter();
-        ranges.try_fold(0usize, |sum, [first, last]| {
-            sum.checked_add((last - first).checked_add(1)?)
-        })
+        ranges
+            .try_fold(0usize, |sum, [first, last]| sum.checked_add((last - first).checked_add(1)?))
     }
 }
 

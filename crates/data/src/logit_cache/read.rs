@@ -55,18 +55,15 @@ impl<B: AsRef<[u8]>> LogitCache<B> {
             let (path, samples) = (folder.to_owned(), index.samples());
             return Err(CacheError::Unfinished { path, samples }.into());
         }
-        let mut cache = Self {
-            folder: folder.to_owned(),
-            places: HashMap::new(),
-            files: Vec::new(),
-            index,
-        };
+        let mut cache =
+            Self { folder: folder.to_owned(), places: HashMap::new(), files: Vec::new(), index };
         for (number, shard) in cache.index.shards.iter().enumerate() {
             let path = folder.join(&shard.file);
             let cannot = |source| Error::Io { action: "read", path: path.clone(), source };
             let bytes = map(&path).map_err(cannot)?;
-            let layout = check_shard(shard, bytes.as_ref(), cache.index.encoding, cache.index.classes)
-                .map_err(|error| error.in_file(&path))?;
+            let layout =
+                check_shard(shard, bytes.as_ref(), cache.index.encoding, cache.index.classes)
+                    .map_err(|error| error.in_file(&path))?;
             for (row, sample) in shard.ids().enumerate() {
                 if cache.places.insert(sample, (number, row)).is_some() {
                     let twice = Error::from(CacheError::Twice { sample });
@@ -163,10 +160,11 @@ impl<B: AsRef<[u8]>> LogitCache<B> {
     /// # Ok::<(), softlabel_data::Error>(())
     /// ```
     pub fn kept_mass(&self) -> f64 {
-        let masses = self.files.iter().zip(&self.index.shards).flat_map(|((bytes, layout), shard)| {
-            let rows = 0..shard.rows().unwrap_or_default();
-            rows.filter_map(|row| layout.kept_mass(bytes.as_ref(), row))
-        });
+        let masses =
+            self.files.iter().zip(&self.index.shards).flat_map(|((bytes, layout), shard)| {
+                let rows = 0..shard.rows().unwrap_or_default();
+                rows.filter_map(|row| layout.kept_mass(bytes.as_ref(), row))
+            });
         let (count, sum) = masses.fold((0usize, 0.0), |(count, sum), mass| (count + 1, sum + mass));
         if count == 0 { 1.0 } else { sum / count as f64 }
     }

@@ -35,15 +35,19 @@ impl LogitCacheWriter {
     /// - [`CacheError::InUse`] if another writer is at work.
     /// - [`Error::Values`] for a number of classes, or a k, that cannot be.
     /// - What is wrong with a shard that is damaged, [`Error::InFile`]; remove that file to have it made again.
-    pub fn open(folder: &Path, origin: &Origin, classes: usize, encoding: Encoding) -> Result<Self> {
+    pub fn open(
+        folder: &Path,
+        origin: &Origin,
+        classes: usize,
+        encoding: Encoding,
+    ) -> Result<Self> {
         if encoding.check(classes).is_err() {
-            let (expected, found) = ("fewer than the classes, and at least 1", encoding.to_string());
+            let (expected, found) =
+                ("fewer than the classes, and at least 1", encoding.to_string());
             let expected = format!("{expected}, of which there are {classes}");
             return Err(ValueError::mismatch("k of a logit cache", expected, found).into());
         }
-        let cannot = |action| {
-            move |source| Error::Io { action, path: folder.to_owned(), source }
-        };
+        let cannot = |action| move |source| Error::Io { action, path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(cannot("create"))?;
         let lock = File::open(folder).map_err(cannot("open"))?;
         match lock.try_lock() {
@@ -110,10 +114,8 @@ impl LogitCacheWriter {
             i64::try_from(id).map_err(|_| Error::from(too_large))
         });
         tensors.push_integers(SAMPLE_IDS, &stored.collect::<Result<Vec<i64>>>()?);
-        let metadata = BTreeMap::from([
-            ("schema", SCHEMA),
-            ("fingerprint", self.index.fingerprint.as_str()),
-        ]);
+        let metadata =
+            BTreeMap::from([("schema", SCHEMA), ("fingerprint", self.index.fingerprint.as_str())]);
         let bytes = tensors.into_file(metadata)?;
         let file = self.free_name();
         replace(&self.folder.join(&file), &bytes)?;
@@ -145,7 +147,9 @@ impl LogitCacheWriter {
         let name = |number: usize| format!("shard-{number:05}.safetensors");
         let taken = |name: &String| self.index.shards.iter().any(|shard| shard.file == *name);
         let mut numbers = self.index.shards.len()..;
-        numbers.find_map(|number| Some(name(number)).filter(|name| !taken(name))).unwrap_or_default()
+        numbers
+            .find_map(|number| Some(name(number)).filter(|name| !taken(name)))
+            .unwrap_or_default()
     }
 }
 

@@ -138,7 +138,10 @@ fn another_teacher_or_other_data_are_named_with_both_fingerprints() {
     let writer = LogitCacheWriter::open(&folder, &teacher, 3, Encoding::F32);
     assert!(message(writer).contains("not from weights weights-2"));
     let said = message(LogitCacheWriter::open(&folder, &origin(), 3, Encoding::F16));
-    assert!(said.contains("logits of 3 classes as f32, not from logits of 3 classes as f16"), "{said}");
+    assert!(
+        said.contains("logits of 3 classes as f32, not from logits of 3 classes as f16"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -216,9 +219,13 @@ fn two_do_not_write_at_once() {
 #[test]
 fn what_cannot_be_kept_is_refused_with_the_sample() {
     let place = tempfile::tempdir().unwrap();
-    let half = || LogitCacheWriter::open(&place.path().join("h"), &origin(), 2, Encoding::F16).unwrap();
+    let half =
+        || LogitCacheWriter::open(&place.path().join("h"), &origin(), 2, Encoding::F16).unwrap();
     let said = message(half().write(&[7], &[0.0, 65520.0]));
-    assert!(said.contains("sample 7 are to be within ±65504") && said.contains("65520 for class 1"), "{said}");
+    assert!(
+        said.contains("sample 7 are to be within ±65504") && said.contains("65520 for class 1"),
+        "{said}"
+    );
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let said = message(half().write(&[8, 7], &[0.0, 0.0, bad, 1.0]));
         assert!(said.starts_with("the logits of sample 7"), "{said}");
@@ -227,13 +234,17 @@ fn what_cannot_be_kept_is_refused_with_the_sample() {
     let mut writer = half();
     writer.write(&[1], &[0.0; 2]).unwrap();
     assert!(message(writer.write(&[1], &[0.0; 2])).contains("sample 1 comes twice"));
-    assert!(message(writer.write(&[2], &[0.0; 3])).contains("expected 1 rows of 2, found 3 values"));
+    assert!(
+        message(writer.write(&[2], &[0.0; 3])).contains("expected 1 rows of 2, found 3 values")
+    );
     assert!(message(writer.write(&[], &[])).contains("empty"));
     for k in [0, 2, 3] {
-        let writer = LogitCacheWriter::open(&place.path().join("k"), &origin(), 2, Encoding::TopK(k));
+        let writer =
+            LogitCacheWriter::open(&place.path().join("k"), &origin(), 2, Encoding::TopK(k));
         assert!(matches!(writer.unwrap_err(), Error::Values(_)), "{k}");
     }
-    let nothing = LogitCacheWriter::open(&place.path().join("n"), &origin(), 2, Encoding::F32).unwrap();
+    let nothing =
+        LogitCacheWriter::open(&place.path().join("n"), &origin(), 2, Encoding::F32).unwrap();
     assert!(nothing.finish().is_err());
 }
 
@@ -249,8 +260,16 @@ fn a_newer_or_forged_index_is_refused() {
         ("[[2,2]", "[[2,9]", "no ascending ranges"),
         ("[[4,4]", "[[5,5]", "expected the ids of index.json"),
         ("[[2,2],[5,5],[9,9]]", "[[2,18446744073709551615]]", "no ascending ranges"),
-        ("\"classes\":3", "\"classes\":4", "expected F32 of shape [3, 4], found F32 of shape [3, 3]"),
-        ("\"encoding\":\"f32\"", "\"encoding\":{\"top_k\":3}", "k of top-k must be in 1..3, found 3"),
+        (
+            "\"classes\":3",
+            "\"classes\":4",
+            "expected F32 of shape [3, 4], found F32 of shape [3, 3]",
+        ),
+        (
+            "\"encoding\":\"f32\"",
+            "\"encoding\":{\"top_k\":3}",
+            "k of top-k must be in 1..3, found 3",
+        ),
     ] {
         assert!(text.contains(old), "{text}");
         fs::write(&path, text.replacen(old, new, 1)).unwrap();
