@@ -57,7 +57,7 @@ impl Place<'_> {
     /// What an arm of another run said of the training and validation samples of the same seed.
     fn of_run(&self, run: &Path, arm: &str) -> Result<Teacher> {
         let folder = RunFolder::open(run);
-        let found = folder.read_provenance()?.dataset_fingerprint;
+        let found = folder.read_summary()?.dataset.fingerprint;
         if found != self.data {
             let (path, expected) = (run.to_owned(), self.data.to_owned());
             return Err(Error::TeacherData { path, expected, found });

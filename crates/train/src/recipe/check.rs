@@ -153,6 +153,11 @@ impl Recipe {
                 return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);
             }
             require(
+                !distill.weighs_nothing(),
+                &at(&["distill", "soft_weight"]),
+                "soft_weight and hard_weight must be finite, not negative and not both 0",
+            )?;
+            require(
                 !distill.leaves_labels_out() || arm.loss.smoothing.is_none(),
                 &at(&["loss", "smoothing"]),
                 "does nothing: distill.hard_weight is 0, so the labels do not count",

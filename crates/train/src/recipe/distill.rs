@@ -98,6 +98,8 @@ impl TryFrom<Settings> for Distill {
                 1,
             )),
             _ if missing => Err("missing field `teacher`".to_owned()),
+            // What is out of range is said at its own place, when the recipe is checked.
+            Err(_) if distill.out_of_range().is_some() || distill.weighs_nothing() => Ok(distill),
             Err(error) => Err(error),
             Ok(_) => Ok(distill),
         }
@@ -161,6 +163,12 @@ impl Distill {
     /// Whether the labels never count.
     pub(crate) fn leaves_labels_out(&self) -> bool {
         self.schedule(HARD_WEIGHT).is_none_or(|schedule| schedule.as_constant() == Some(0.0))
+    }
+
+    /// Whether neither the teacher nor the labels ever count.
+    pub(crate) fn weighs_nothing(&self) -> bool {
+        let never = |key| self.schedule(key).and_then(Schedule::as_constant) == Some(0.0);
+        never(SOFT_WEIGHT) && never(HARD_WEIGHT)
     }
 
     /// The first key whose values leave its range: the key, the range, and the value.

@@ -119,7 +119,7 @@ fn a_value_out_of_range_is_marked_and_the_range_given() {
     let weight = "must be in [0, 1000000]";
     range("soft_weight = 0.9", "soft_weight = «-1»", weight);
     range("hard_weight = 0.1", "hard_weight = «-0.1»", weight);
-    range("hard_weight = 0.1", "hard_weight = «nan»", weight);
+    range("hard_weight = 0.1", "hard_weight = «nan»", "must be finite, found NaN");
     let both = "soft_weight = 0.9, hard_weight = 0.1";
     range(both, "soft_weight = «0», hard_weight = 0", "not both 0");
     range("at_most = 100.0", "at_most = «nan»", "checks.1.at_most: must be finite, found NaN");

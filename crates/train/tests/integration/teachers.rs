@@ -210,9 +210,14 @@ fn a_torchscript_file_teaches_and_one_that_trains_is_refused() {
 #[test]
 fn every_key_of_a_distillation_can_be_written_and_scheduled() {
     let others = [
-        ", divergence = \"reverse\"",
-        ", divergence = { jensen_shannon = { beta = 0.3 } }",
-        ", scale = \"one\", divergence = \"jeffreys\"",
+        ", kind = \"reverse\"",
+        ", kind = { jensen_shannon = { beta = 0.3 } }",
+        ", kind = { dkd = { alpha = 1.0, beta = 2.0 } }",
+        ", kind = { dist = { inter = 1.0, intra = 1.0 } }",
+        ", kind = \"mse\", scale = \"one\"",
+        ", student_temperature = 1.0",
+        ", standardize = true",
+        ", scale = \"one\", kind = \"jeffreys\"",
     ];
     let mut seen = Vec::new();
     for others in others {
@@ -238,8 +243,8 @@ fn every_key_of_a_distillation_can_be_written_and_scheduled() {
     let error = |others: &str| {
         Recipe::parse("taught.toml", &recipe("\"teacher\"", others), &[]).unwrap_err()
     };
-    assert_eq!(error(", divergenc = \"reverse\"").nearest(), Some("divergence"));
-    assert_eq!(error(", divergence = \"revers\"").nearest(), Some("reverse"));
+    assert_eq!(error(", scal = \"one\"").nearest(), Some("scale"));
+    assert_eq!(error(", scale = \"on\"").nearest(), Some("one"));
     let text = recipe("{ script = \"a\", cache = \"b\" }", "");
     let said = Recipe::parse("taught.toml", &text, &[]).unwrap_err().to_string();
     assert!(said.contains("expected `run` and `arm`, or `script`"), "{said}");
