@@ -79,7 +79,9 @@ pub fn class_dispersion(predictions: &impl Predictions, labels: &Labels) -> Resu
         }
     });
     for (mean, &count) in means.chunks_exact_mut(classes).zip(&counts) {
-        mean.iter_mut().for_each(|mean| *mean /= count.max(1) as f64);
+        for sum in mean {
+            *sum /= count.max(1) as f64;
+        }
     }
     // A second pass: differences of squares would cancel.
     let mut squares = vec![0.0; classes];

@@ -115,7 +115,7 @@ impl Network {
 
     /// Logits `[n, K]` of images `[n, channels, height, width]`.
     pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        self.through(images, |features| Ok(features))
+        self.through(images, Ok)
     }
 
     /// The same in a training step, which drops some of the outputs of hidden layers and scales the others up.
