@@ -3,7 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 3] = ["src/autograd/node.cpp", "src/buffers.cpp", "src/memory.cpp"];
+const SOURCES: [&str; 4] =
+    ["src/autograd/node.cpp", "src/buffers.cpp", "src/memory.cpp", "src/script.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -14,6 +14,8 @@ mod report;
 #[cfg(feature = "torch")]
 mod run;
 mod selection;
+#[cfg(feature = "torch")]
+mod teach;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         #[cfg(feature = "torch")]
         Command::Run(options) => run::run(options, arguments.quiet),
+        #[cfg(feature = "torch")]
+        Command::Teach(options) => teach::teach(options, arguments.quiet),
         Command::Report(options) => report::report(options),
         Command::Evaluate(options) => evaluate::evaluate(options),
         Command::Calibrate(options) => calibrate::calibrate(options),

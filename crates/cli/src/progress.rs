@@ -29,6 +29,10 @@ impl Progress {
     /// Takes notice of an event.
     pub(crate) fn observe(&mut self, event: &Event) {
         let Some(bar) = &self.bar else { return };
+        if let Event::Recorded { samples, of } = event {
+            bar.set_message(format!("{samples} of {of} samples written"));
+            return;
+        }
         let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation } = event else {
             return;
         };

@@ -80,7 +80,7 @@ fn overrides(options: &Run) -> Vec<String> {
     overrides
 }
 
-fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
+pub(crate) fn read_recipe(path: &Path, overrides: &[String]) -> Result<Recipe> {
     let name = path.display().to_string();
     let bytes = fs::read(path).with_context(|| format!("reading the recipe {name}"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -148,7 +148,12 @@ fn provenance(
 
 /// As many as asked for, else as many as the machine has.
 fn threads(options: &Run) -> NonZeroUsize {
-    options.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    available_threads(options.threads)
+}
+
+/// As many as asked for, else as many as the machine has.
+pub(crate) fn available_threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn device_name(device: Device) -> String {

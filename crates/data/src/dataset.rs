@@ -199,6 +199,16 @@ pub(crate) fn scale(pixels: &[u8], max_value: u8) -> Vec<f32> {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// The digest of some bytes.
+    ///
+    /// ```
+    /// use softlabel_data::Fingerprint;
+    /// assert_eq!(Fingerprint::of(b"abc").short(), "ba7816bf8f01"); // FIPS 180-2, example B.1
+    /// ```
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The first 12 hexadecimal digits: enough to tell apart what people have lying around.
     pub fn short(&self) -> String {
         let mut hexadecimal = self.to_string();

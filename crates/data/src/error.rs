@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::logit_cache::CacheError;
 use crate::predictions::ArrayInfo;
 
 /// `Result` with this crate's [`Error`].
@@ -15,6 +16,9 @@ pub enum Error {
     /// Values do not fit their type, or each other.
     #[error(transparent)]
     Values(#[from] softlabel_core::Error),
+    /// A logit cache is not what it should be, or was asked for what it does not have.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A pixel is brighter than white.
     #[error("pixel {found} in image {sample} is above the maximum value {maximum}")]
     Pixel {

@@ -20,6 +20,7 @@
 //! | [`idx`] | the MNIST family |
 //! | [`cifar10`] | CIFAR-10, binary version |
 //! | [`predictions`] | scores and labels of any program, as npy, npz, safetensors or CSV, and writes them |
+//! | [`logit_cache`] | what a teacher says of each sample, by sample id, and writes it |
 //!
 //! Nothing is downloaded, no environment variable is read and nothing is printed: the program passes in where data
 //! lies and shows what an [`Error`] says.
@@ -32,6 +33,7 @@ mod digits;
 mod error;
 mod file;
 pub mod idx;
+pub mod logit_cache;
 pub mod predictions;
 pub mod seed;
 mod source;
@@ -42,6 +44,7 @@ pub use batches::{batches, epoch_order};
 pub use dataset::{Dataset, Fingerprint, ImageShape};
 pub use digits::{digits, read_digits};
 pub use error::{Error, Result};
+pub use logit_cache::{LogitCache, LogitCacheWriter};
 pub use predictions::SavedPredictions;
 pub use source::Source;
 pub use split::SplitFractions;

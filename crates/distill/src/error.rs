@@ -69,6 +69,60 @@ pub enum Error {
         /// How many the teacher has seen.
         samples: i64,
     },
+    /// A sample was asked for whose id the teacher does not know.
+    #[error(
+        "sample {sample} was asked for, but is none of the {samples} that the teacher has seen"
+    )]
+    MissingSample {
+        /// The id.
+        sample: usize,
+        /// How many the teacher has seen.
+        samples: i64,
+    },
+    /// A sample id comes twice.
+    #[error("sample {sample} comes twice among the ids of the teacher's logits")]
+    SampleTwice {
+        /// The id.
+        sample: usize,
+    },
+    /// There is not one of each for every sample.
+    #[error("teacher: expected {samples} {what}, one a sample, found {found}")]
+    TeacherBatch {
+        /// Inputs, sample ids or rows of logits.
+        what: &'static str,
+        /// The number of samples.
+        samples: i64,
+        /// How many there are.
+        found: i64,
+    },
+    /// A teacher says something of other classes than it should.
+    #[error("teacher: expected logits of {classes} classes, found shape {found:?}")]
+    TeacherClasses {
+        /// The number of classes.
+        classes: i64,
+        /// Shape of what it said.
+        found: Vec<i64>,
+    },
+    /// A teacher is asked about inputs that lie elsewhere.
+    #[error("the teacher is on {teacher:?}, its inputs on {inputs:?}: move one to the other")]
+    TeacherDevice {
+        /// Where the teacher computes.
+        teacher: tch::Device,
+        /// Where the inputs lie.
+        inputs: tch::Device,
+    },
+    /// Weights or statistics of a teacher were written to since it was made.
+    #[error(
+        "`{variable}` of the teacher was changed: a teacher stays as it is \
+         (does its function train, or an optimizer hold its variables?)"
+    )]
+    TeacherChanged {
+        /// Name of the variable in its store.
+        variable: String,
+    },
+    /// Where the logits were recorded, something is wrong.
+    #[error("teacher: {0}")]
+    Recorded(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A weight is negative or not finite, or both are zero.
     #[error(
         "soft_weight and hard_weight must be finite, not negative and not both 0, found {soft} and {hard}"

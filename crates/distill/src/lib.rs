@@ -2,8 +2,9 @@
 //!
 //! A student learns from two sources: the labels, through a cross-entropy, and the distribution that a teacher gives
 //! to all classes, through a divergence at a raised temperature.
-//! [`Distillation`] says how they are combined, every convention named; [`TeacherLogits`] holds what the teacher said,
-//! by position in the training set, so that shuffling cannot misalign it.
+//! [`Distillation`] says how they are combined, every convention named; [`Teacher`] is whoever teaches, a network, a
+//! TorchScript file or what one of them said, and never trains; [`TeacherLogits`] holds what a teacher said, by sample,
+//! so that shuffling cannot misalign it.
 //!
 //! ```
 //! use softlabel_core::Temperature;
@@ -30,6 +31,7 @@
 //!
 //! | to learn from | take |
 //! |---|---|
+//! | a network, a TorchScript file, a cache | [`Teacher`] |
 //! | the logits of one teacher | [`Distillation`] with a [`SoftLoss`]: divergences, squared error, cosine, decoupled, relational, hard label |
 //! | logits of any size alike | [`Distillation::with_standardization`], [`standardize()`] |
 //! | temperatures and weights that change | [`DistillationSchedule`]; sample by sample: [`Samples`] |
@@ -73,6 +75,6 @@ pub use schedule::DistillationSchedule;
 pub use settings::ClassMatch;
 pub use soft_loss::SoftLoss;
 pub use standardize::standardize;
-pub use teacher::TeacherLogits;
+pub use teacher::{Teacher, TeacherLogits};
 pub use teacher_free::VirtualTeacher;
 pub use top_k::{Tail, TopK, TopKOutput};

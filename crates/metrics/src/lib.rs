@@ -127,6 +127,7 @@ mod smooth;
 mod soft_labels;
 mod spherical;
 mod sweep;
+mod teaching;
 mod weight;
 
 pub use accumulator::Accumulator;
@@ -175,4 +176,5 @@ pub use softlabel_core::{Error, Result};
 pub use softlabel_kernels::RowStatistics;
 pub use spherical::{SphericalScore, spherical_score};
 pub use sweep::{SweepCalibration, SweepCalibrationError};
+pub use teaching::{TemplatePlane, class_dispersion, wrong_class_mass};
 pub use weight::Weight;

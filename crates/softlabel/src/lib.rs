@@ -79,7 +79,7 @@ pub mod prelude {
         Temperature,
     };
     #[cfg(feature = "tch")]
-    pub use softlabel_distill::{Distillation, TeacherLogits};
+    pub use softlabel_distill::{Distillation, Teacher, TeacherLogits};
     #[cfg(feature = "tch")]
     pub use softlabel_losses::{
         ClassAxis, CrossEntropy, LinearCrossEntropy, Target, cross_entropy,

@@ -58,6 +58,21 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A TorchScript file was saved in training mode.
+    #[error(
+        "the TorchScript file was saved in training mode ({part}): call `model.eval()` before \
+         `torch.jit.script` or `torch.jit.trace`, and save it again"
+    )]
+    Training {
+        /// The part that trains.
+        part: String,
+    },
+    /// A TorchScript file cannot be read.
+    #[error("not a TorchScript file that libtorch can read: {problem}")]
+    Script {
+        /// What libtorch said.
+        problem: String,
+    },
     /// An autograd node cannot be made or attached.
     #[error("autograd node {name}: {problem}")]
     Node {

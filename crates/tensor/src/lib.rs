@@ -9,6 +9,8 @@
 //! [`autograd`] puts functions whose gradient is written in Rust into libtorch's graph; [`gradient_check`] compares
 //! such a gradient with finite differences.
 //!
+//! [`ScriptModule`] is a TorchScript module that is sure not to train, [`MappedFile`] a file as bytes in memory.
+//!
 //! ```
 //! use softlabel_tensor::{to_labels, to_logits};
 //! use tch::Tensor;
@@ -29,6 +31,8 @@ mod device;
 mod error;
 mod gradient_check;
 mod layout;
+mod mapped;
+mod script;
 pub mod slices;
 
 pub use convert::{Element, to_labels, to_logits};
@@ -39,6 +43,9 @@ pub use layout::{
     ClassAxis, SOFT_ROW_TOLERANCE, check_label_values, check_labels, check_labels_fit,
     check_same_device, check_soft_row_values, check_soft_rows, check_soft_rows_fit, class_last,
 };
+
+pub use mapped::MappedFile;
+pub use script::ScriptModule;
 
 /// The version of libtorch that this build links, such as `2.11.0`; `unknown` in a `doc-only` build.
 pub const LIBTORCH_VERSION: &str = env!("SOFTLABEL_LIBTORCH_VERSION");

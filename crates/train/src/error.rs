@@ -98,6 +98,35 @@ pub enum Error {
     /// A loss refused its input.
     #[error(transparent)]
     LossInput(#[from] softlabel_losses::Error),
+    /// The keys of a distillation do not go together at some step.
+    #[error("distill: {0}")]
+    Distillation(String),
+    /// A teacher was asked about other data than it knows.
+    #[error("{}: the teacher's run was on data {found}, not on data {expected}", .path.display())]
+    TeacherData {
+        /// The run folder of the teacher.
+        path: std::path::PathBuf,
+        /// Fingerprint of the data of this experiment.
+        expected: String,
+        /// Fingerprint of the data of the teacher's.
+        found: String,
+    },
+    /// A TorchScript file cannot teach.
+    #[error("{}: {source}", .path.display())]
+    Script {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: softlabel_tensor::Error,
+    },
+    /// There is no such arm.
+    #[error("there is no arm `{arm}`; expected one of: {}", .arms.join(", "))]
+    NoArm {
+        /// As it was asked for.
+        arm: String,
+        /// Those there are.
+        arms: Vec<String>,
+    },
     /// A distillation refused its input.
     #[error(transparent)]
     Distill(#[from] softlabel_distill::Error),

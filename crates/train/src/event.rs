@@ -34,6 +34,13 @@ pub enum Event {
         /// How the validation split does; none if it is empty.
         validation: Option<Validation>,
     },
+    /// What a teacher says of some samples was written to a cache.
+    Recorded {
+        /// Samples so far.
+        samples: usize,
+        /// Samples in all.
+        of: usize,
+    },
     /// A calibration map was fitted on the validation split.
     Fit {
         /// The arm.

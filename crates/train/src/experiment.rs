@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use softlabel_core::{Error as ValueError, Logits, Temperature};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
-use softlabel_distill::TeacherLogits;
+use softlabel_distill::{Teacher, TeacherLogits};
 use softlabel_metrics::Predictions;
 use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome, Method};
 use softlabel_results::{
@@ -24,6 +24,7 @@ use crate::objective::check_loss;
 use crate::recipe::{Arm, Distill, Recipe};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
+use crate::teachers::Place;
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -64,6 +65,11 @@ impl Experiment {
         for (name, arm) in &recipe.arms {
             training.network(&arm.model)?;
             check_loss(name, &arm.loss, classes, device)?;
+            let omitted = arm.omit_classes.iter().find(|&&class| class >= classes);
+            if let Some(&class) = omitted.or(arm.omit_classes.get(classes - 1)) {
+                let (name, expected) = ("omit_classes", "classes of the data, and not all of them");
+                return Err(ValueError::OutOfRange { name, expected, found: class as f64 }.into());
+            }
         }
         for model in recipe.models.keys() {
             if !recipe.arms.values().any(|arm| arm.model == *model) {
@@ -75,7 +81,34 @@ impl Experiment {
             validation: samples.validation.subset.len(),
             test: samples.test.subset.len(),
         };
-        Ok(Self { recipe, data, device, sizes })
+        let experiment = Self { recipe, data, device, sizes };
+        let recipe = &experiment.recipe;
+        let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
+        for (name, arm) in &recipe.arms {
+            if let Some(distill) = &arm.distill {
+                experiment.outside(&training, name, distill)?;
+            }
+        }
+        Ok(experiment)
+    }
+
+    /// The teacher of an arm, if it comes from outside of the recipe.
+    pub(crate) fn outside(
+        &self,
+        training: &Training<'_>,
+        name: &str,
+        distill: &Distill,
+    ) -> Result<Option<Teacher>> {
+        if distill.arm().is_some() {
+            return Ok(None);
+        }
+        let (data, pool) = (self.fingerprint(), self.data.pool().fingerprint().to_string());
+        let (samples, seed, device) = (training.samples, training.seed, self.device);
+        Place { samples, seed, device, data: &data, pool: &pool }.teacher(name, distill)
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     /// The recipe.
@@ -206,6 +239,7 @@ impl Experiment {
         let samples = Samples::new(&self.data, &recipe.data, seed, device)?;
         let training = Training { recipe, samples: &samples, seed, device };
         let mut run = SeedRun {
+            experiment: self,
             folder,
             events,
             training: &training,
@@ -228,18 +262,19 @@ impl Experiment {
 }
 
 /// What a trained arm leaves to its students.
-struct Teacher {
+struct Lesson {
     /// Logits of the training samples, in their order.
-    logits: TeacherLogits,
+    logits: Tensor,
     /// Fitted on the validation split.
     temperature: Option<Temperature>,
 }
 
-impl Teacher {
+impl Lesson {
     /// What a student hears: the logits as they are, or at the fitted temperature.
-    fn teach(&self, calibration: Calibration) -> Result<TeacherLogits> {
+    fn teacher(&self, ids: &[usize], calibration: Calibration) -> Result<Teacher> {
         let fitted = self.temperature.filter(|_| calibration == Calibration::Temperature);
-        Ok(self.logits.scaled(fitted.unwrap_or(Temperature::ONE))?)
+        let teacher = Teacher::from(TeacherLogits::new(&self.logits)?.with_ids(ids)?);
+        Ok(teacher.scaled(fitted.unwrap_or(Temperature::ONE))?)
     }
 }
 
@@ -277,6 +312,7 @@ struct SeedOutcome {
 
 /// A seed under way.
 struct SeedRun<'a> {
+    experiment: &'a Experiment,
     folder: &'a RunFolder,
     events: &'a mpsc::Sender<Event>,
     training: &'a Training<'a>,
@@ -293,17 +329,20 @@ impl SeedRun<'_> {
     /// All arms, teachers before their students.
     fn arms(&mut self) -> Result<()> {
         let training = self.training;
-        let mut teachers: HashMap<&str, Teacher> = HashMap::new();
+        let mut lessons: HashMap<&str, Lesson> = HashMap::new();
         for (name, arm) in &training.recipe.arms {
             let started = Instant::now();
             let epochs = training.recipe.training.epochs;
             self.tell(Event::Training { arm: name.clone(), seed: training.seed, epochs });
-            let teacher = arm.distill.as_ref().and_then(|distill| {
-                let teacher = teachers.get(distill.teacher.as_str())?;
-                Some(teacher.teach(distill.teacher_calibration))
-            });
-            let network =
-                training.run(name, arm, teacher.transpose()?, &|event| self.tell(event))?;
+            let ids = training.samples.train.subset.ids();
+            let teacher = match &arm.distill {
+                None => None,
+                Some(distill) => match distill.arm().and_then(|name| lessons.get(name)) {
+                    Some(lesson) => Some(lesson.teacher(ids, distill.teacher_calibration)?),
+                    None => self.experiment.outside(training, name, distill)?,
+                },
+            };
+            let network = training.run(name, arm, teacher, &|event| self.tell(event))?;
             let predict = |part: &Part| training.predict(name, epochs, &network, part);
             let taught = predict(&training.samples.train)?;
             let validation = predict(&training.samples.validation)?;
@@ -311,8 +350,7 @@ impl SeedRun<'_> {
             let arm = ArmRun { name, arm, training };
             let temperature = self.judge(&arm, &taught, &validation, &test)?;
             if arm.is_teacher() {
-                let logits = TeacherLogits::new(&taught)?;
-                teachers.insert(name, Teacher { logits, temperature });
+                lessons.insert(name, Lesson { logits: taught, temperature });
             }
             let seconds = started.elapsed().as_secs_f64();
             self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
@@ -429,7 +467,8 @@ struct ArmRun<'a> {
 impl ArmRun<'_> {
     fn students(&self) -> impl Iterator<Item = &Distill> {
         let arms = self.training.recipe.arms.values();
-        arms.filter_map(|arm| arm.distill.as_ref()).filter(|distill| distill.teacher == self.name)
+        arms.filter_map(|arm| arm.distill.as_ref())
+            .filter(|distill| distill.arm() == Some(self.name))
     }
 
     fn is_teacher(&self) -> bool {

@@ -50,10 +50,14 @@ mod objective;
 mod optimize;
 mod recipe;
 mod samples;
+mod shift;
 mod table;
+mod teach;
+mod teachers;
 mod training;
 
 pub use error::{Error, Result};
 pub use event::{Event, Validation};
 pub use experiment::{Experiment, Outcome};
 pub use recipe::{Recipe, RecipeError};
+pub use teach::{Taught, Teach, TeachWith};

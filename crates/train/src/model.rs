@@ -19,6 +19,8 @@ pub(crate) struct Network {
     convolutions: Vec<Layer>,
     hidden: Vec<Layer>,
     output: Layer,
+    /// Share of the outputs of each hidden layer that a training step drops.
+    dropout: f64,
 }
 
 #[derive(Debug)]
@@ -107,18 +109,45 @@ impl Network {
             convolutions: convolutions.iter().map(|shape| layer(shape)).collect::<Result<_>>()?,
             hidden: hidden.iter().map(|shape| layer(shape)).collect::<Result<_>>()?,
             output: layer(&output)?,
+            dropout: model.dropout,
         })
     }
 
     /// Logits `[n, K]` of images `[n, channels, height, width]`.
     pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.through(images, Ok)
+    }
+
+    /// The same in a training step, which drops some of the outputs of hidden layers and scales the others up.
+    pub(crate) fn forward_training(
+        &self,
+        images: &Tensor,
+        random: &mut impl Rng,
+    ) -> Result<Tensor> {
+        if self.dropout == 0.0 {
+            return self.forward(images);
+        }
+        let keep = 1.0 - self.dropout;
+        self.through(images, |features| {
+            let mut draw = |_| if random.random_bool(keep) { f32_from(keep.recip()) } else { 0.0 };
+            let mask: Vec<f32> = (0..features.numel()).map(&mut draw).collect();
+            let mask = Tensor::f_from_slice(&mask)?.f_view(features.size().as_slice())?;
+            Ok(features.f_mul(&mask.f_to_device(features.device())?)?)
+        })
+    }
+
+    fn through(
+        &self,
+        images: &Tensor,
+        mut drop: impl FnMut(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let mut features = images.shallow_clone();
         for layer in &self.convolutions {
             features = layer.convolve(&features)?;
         }
         features = features.f_flatten(1, -1)?;
         for layer in &self.hidden {
-            features = layer.linear(&features)?.f_relu()?;
+            features = drop(layer.linear(&features)?.f_relu()?)?;
         }
         self.output.linear(&features)
     }
@@ -151,7 +180,8 @@ mod tests {
     const IMAGE: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };
 
     fn network(hidden: &[usize], convolutions: &[usize]) -> Result<Network> {
-        let model = Model { hidden: hidden.into(), convolutions: convolutions.into() };
+        let model =
+            Model { hidden: hidden.into(), convolutions: convolutions.into(), dropout: 0.0 };
         Network::new("m", &model, IMAGE, 10, Device::Cpu, &mut seed::stream(1, seed::INIT))
     }
 
@@ -173,6 +203,22 @@ mod tests {
         }
         let largest = f64::try_from(a.parameters()[0].abs().max()).unwrap();
         assert!(largest <= 0.125 && largest > 0.12, "{largest}"); // 1/√64
+    }
+
+    #[test]
+    fn dropout_keeps_the_mean_and_drops_in_training_only() {
+        let model = Model { hidden: vec![4000], convolutions: Vec::new(), dropout: 0.25 };
+        let mut random = seed::stream(1, "dropout");
+        let network = Network::new("m", &model, IMAGE, 10, Device::Cpu, &mut random).unwrap();
+        let images = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
+        let mut sums = (0.0, 0.0);
+        for _ in 0..200 {
+            sums.0 += f64::try_from(network.forward(&images).unwrap().get(0).get(3)).unwrap();
+            let dropped = network.forward_training(&images, &mut random).unwrap();
+            sums.1 += f64::try_from(dropped.get(0).get(3)).unwrap();
+        }
+        assert!((sums.0 - sums.1).abs() / 200.0 < 0.05, "{sums:?}");
+        assert_ne!(sums.0, sums.1);
     }
 
     #[test]

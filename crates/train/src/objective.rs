@@ -1,7 +1,7 @@
 //! What pulls at a network: the labels by way of a loss, and perhaps a teacher.
 
 use softlabel_core::{Labels, Probabilities};
-use softlabel_distill::{Distillation, TeacherLogits};
+use softlabel_distill::{Distillation, Teacher};
 use softlabel_losses::{
     Batch, CorrectnessHistory, CrossEntropy, LossOptions, LossTerm, Objective, Reduction, Target,
 };
@@ -19,6 +19,10 @@ pub(crate) struct Step<'a> {
     pub(crate) index: usize,
     /// Positions of the samples among the training samples.
     pub(crate) positions: &'a [usize],
+    /// Their ids in the data set.
+    pub(crate) ids: &'a [usize],
+    /// What the network sees of them.
+    pub(crate) images: &'a Tensor,
     /// The labels that training sees.
     pub(crate) labels: &'a Labels,
     /// The labels of mixed samples.
@@ -28,14 +32,39 @@ pub(crate) struct Step<'a> {
 /// What an arm's network is to make small.
 pub(crate) struct Criterion<'a> {
     labels: LabelLoss<'a>,
-    teaching: Option<Teaching>,
+    teaching: Option<Teaching<'a>>,
 }
 
 /// A teacher, and the weight of the labels beside it.
-struct Teaching {
-    distillation: Distillation,
-    teacher: TeacherLogits,
-    settings: Distill,
+struct Teaching<'a> {
+    teacher: Teacher,
+    settings: &'a Distill,
+    steps: usize,
+    /// With the labels, and without; at this step.
+    both: Distillation,
+    soft: Option<Distillation>,
+}
+
+impl<'a> Teaching<'a> {
+    fn new(settings: &'a Distill, teacher: Teacher, steps: usize) -> Result<Self> {
+        let both = settings.at(0, steps).map_err(Error::Distillation)?;
+        let mut teaching = Self { teacher, settings, steps, both, soft: None };
+        teaching.set(0)?;
+        Ok(teaching)
+    }
+
+    fn begin(&mut self, step: usize) -> Result<()> {
+        if self.settings.is_constant() { Ok(()) } else { self.set(step) }
+    }
+
+    fn set(&mut self, step: usize) -> Result<()> {
+        let Self { settings, steps, .. } = *self;
+        self.both = settings.at(step, steps).map_err(Error::Distillation)?;
+        let is_soft = settings.soft_weight(step, steps) > 0.0;
+        let soft = is_soft.then(|| settings.soft_at(step, steps).map_err(Error::Distillation));
+        self.soft = soft.transpose()?;
+        Ok(())
+    }
 }
 
 /// The loss of an arm, with what it remembers from step to step.
@@ -58,18 +87,13 @@ impl<'a> Criterion<'a> {
     /// For a training of so many steps.
     pub(crate) fn new(
         arm: &'a Arm,
-        teacher: Option<TeacherLogits>,
+        teacher: Option<Teacher>,
         classes: usize,
         steps: usize,
         device: Device,
     ) -> Result<Self> {
         let teaching = match (&arm.distill, teacher) {
-            (Some(distill), Some(teacher)) => {
-                let Distill { temperature, soft_weight, hard_weight, scale, .. } = *distill;
-                let distillation = Distillation::new(temperature, soft_weight, hard_weight)?;
-                let distillation = distillation.with_scale(scale);
-                Some(Teaching { distillation, teacher, settings: distill.clone() })
-            }
+            (Some(distill), Some(teacher)) => Some(Teaching::new(distill, teacher, steps)?),
             _ => None,
         };
         Ok(Self { labels: LabelLoss::new(&arm.loss, classes, steps, device)?, teaching })
@@ -78,6 +102,9 @@ impl<'a> Criterion<'a> {
     /// The loss of a step.
     pub(crate) fn loss(&mut self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
         self.labels.begin(step.index)?;
+        if let Some(teaching) = &mut self.teaching {
+            teaching.begin(step.index)?;
+        }
         let loss = match &self.teaching {
             None => self.labels.forward(logits, step)?,
             Some(teaching) => self.taught(teaching, logits, step)?,
@@ -86,24 +113,20 @@ impl<'a> Criterion<'a> {
         Ok(loss)
     }
 
-    fn taught(&self, teaching: &Teaching, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        let Teaching { distillation, teacher, settings } = teaching;
-        let ids: Vec<i64> = step.positions.iter().map(|&position| position as i64).collect();
-        let taught = teacher.batch(&Tensor::f_from_slice(&ids)?.f_to_device(logits.device())?)?;
+    fn taught(&self, teaching: &Teaching<'_>, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let Teaching { teacher, settings, steps, both, soft } = teaching;
+        let taught = teacher.logits(step.ids, step.images)?;
         let labels = label_tensor(step.labels, logits.device())?;
         if let (Sum::CrossEntropy(hard), None) =
             (&self.labels.sum, &self.labels.settings.zipf_smoothing)
         {
-            return Ok(distillation.forward(logits, &taught, hard, Target::Hard(&labels))?);
+            return Ok(both.forward(logits, &taught, hard, Target::Hard(&labels))?);
         }
-        let hard = || Ok(self.labels.forward(logits, step)?.f_mul_scalar(settings.hard_weight)?);
-        if settings.soft_weight == 0.0 {
-            return hard();
-        }
-        let soft = Distillation::new(settings.temperature, settings.soft_weight, 0.0)?
-            .with_scale(settings.scale)
-            .forward(logits, &taught, &CrossEntropy::new(), Target::Hard(&labels))?;
-        if settings.hard_weight == 0.0 { Ok(soft) } else { Ok(soft.f_add(&hard()?)?) }
+        let weight = settings.hard_weight(step.index, *steps);
+        let hard = || Ok(self.labels.forward(logits, step)?.f_mul_scalar(weight)?);
+        let Some(soft) = soft else { return hard() };
+        let soft = soft.forward(logits, &taught, &CrossEntropy::new(), Target::Hard(&labels))?;
+        if weight == 0.0 { Ok(soft) } else { Ok(soft.f_add(&hard()?)?) }
     }
 
     /// What is learned from an epoch holds from the next on.
@@ -274,7 +297,8 @@ pub(crate) fn check_loss(name: &str, loss: &Loss, classes: usize, device: Device
     let swapped = labels.select(&[1, 0])?;
     let mixed = MixedLabels::new(labels.clone(), swapped, share.to_vec())?;
     let mixed = Some(&mixed).filter(|_| loss.is_mixed());
-    let step = Step { index: 0, positions: &[0, 1], labels: &labels, mixed };
+    let (positions, ids) = (&[0, 1], &[0, 1]);
+    let step = Step { index: 0, positions, ids, images: &logits, labels: &labels, mixed };
     for (index, term) in loss.terms.iter().enumerate() {
         let alone = || -> Result<()> {
             let first = label_tensor(&labels, device)?;

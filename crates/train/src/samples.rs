@@ -4,7 +4,7 @@ use softlabel_core::Labels;
 use softlabel_data::{Data, Splits, Subset, seed};
 use tch::{Device, Tensor};
 
-use crate::recipe::DataSettings;
+use crate::recipe::{DataSettings, Pixels};
 use crate::{Error, Result};
 
 /// The splits of one seed.
@@ -15,6 +15,8 @@ pub(crate) struct Samples {
     pub(crate) test: Part,
     /// The training labels as training sees them.
     pub(crate) observed: Labels,
+    /// Mean and deviation of the training pixels.
+    pub(crate) moments: (f64, f64),
 }
 
 /// One split: images on the device, labels and ids on the host, in the same order.
@@ -51,7 +53,23 @@ impl Samples {
             let images = Tensor::f_from_slice(&pixels)?.f_view(shape.as_slice())?;
             Ok(Part { subset, images: images.f_to_device(device)? })
         };
-        Ok(Self { train: part(train)?, validation: part(validation)?, test: part(test)?, observed })
+        let moments = (mean, deviation);
+        let (train, validation, test) = (part(train)?, part(validation)?, part(test)?);
+        Ok(Self { train, validation, test, observed, moments })
+    }
+
+    /// Some images with other pixels.
+    pub(crate) fn pixels(&self, images: &Tensor, pixels: Pixels) -> Result<Tensor> {
+        let (mean, deviation) = self.moments;
+        Ok(match pixels {
+            Pixels::Standardized => images.shallow_clone(),
+            Pixels::Unit => images.f_mul_scalar(deviation)?.f_add_scalar(mean)?,
+        })
+    }
+
+    /// What black is to a network.
+    pub(crate) fn black(&self) -> f64 {
+        -self.moments.0 / self.moments.1
     }
 
     /// Share of the training labels that the noise changed.

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use rand::{Rng, RngExt};
 use softlabel_core::Labels;
 use softlabel_data::{batches, seed};
-use softlabel_distill::TeacherLogits;
+use softlabel_distill::Teacher;
 use softlabel_metrics::evaluate;
 use softlabel_targets::MixPlan;
 use softlabel_tensor::to_logits;
@@ -19,6 +19,7 @@ use crate::objective::{Criterion, Step};
 use crate::optimize::Optimizer;
 use crate::recipe::{Arm, Loss, Recipe};
 use crate::samples::{Part, Samples};
+use crate::shift::shift;
 use crate::{Error, Result};
 
 /// What an arm is trained on and with.
@@ -37,37 +38,47 @@ impl Training<'_> {
         &self,
         name: &str,
         arm: &Arm,
-        teacher: Option<TeacherLogits>,
+        teacher: Option<Teacher>,
         tell: &dyn Fn(Event),
     ) -> Result<Network> {
         let network = self.network(&arm.model)?;
         let settings = &self.recipe.training;
         let mut optimizer = Optimizer::new(settings, network.parameters())?;
         let classes = self.samples.observed.classes();
-        let count = self.samples.observed.len();
+        let kept = self.kept(arm);
+        let count = kept.len();
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
         let steps = settings.epochs * count.div_ceil(batch_size.get()) as u64;
         let step_count = usize::try_from(steps).unwrap_or(usize::MAX);
         let mut criterion = Criterion::new(arm, teacher, classes, step_count, self.device)?;
         let mut mixing = seed::stream(self.seed, "mix");
+        let mut dropping = seed::stream(self.seed, "dropout");
+        let mut shifting = seed::stream(self.seed, "shift");
         let mut step = 0;
         for epoch in 0..settings.epochs {
             let observed = self.observed(&arm.loss, epoch)?;
             let mut total = Tensor::f_zeros([1], (tch::Kind::Double, self.device))?;
-            for positions in batches(count, batch_size, self.seed, epoch) {
+            for batch in batches(count, batch_size, self.seed, epoch) {
+                let positions: Vec<usize> = batch.into_iter().map(|index| kept[index]).collect();
+                let all = self.samples.train.subset.ids();
+                let sample_ids: Vec<usize> = positions.iter().map(|&at| all[at]).collect();
                 let ids: Vec<i64> = positions.iter().map(|&position| position as i64).collect();
                 let ids = Tensor::f_from_slice(&ids)?.f_to_device(self.device)?;
                 let labels = observed.select(&positions)?;
                 let mut images = self.samples.train.images.f_index_select(0, &ids)?;
+                if let Some(pixels) = arm.shift {
+                    images = shift(&images, pixels, self.samples.black(), &mut shifting)?;
+                }
                 let plan = self.mix_plan(&arm.loss, positions.len(), &mut mixing)?;
                 let mixed = plan.as_ref().map(|plan| plan.labels(&labels)).transpose()?;
                 if let Some(plan) = &plan {
                     images = mix(&images, plan)?;
                 }
-                let logits = network.forward(&images)?;
+                let logits = network.forward_training(&images, &mut dropping)?;
                 let index = usize::try_from(step).unwrap_or(usize::MAX);
                 let mixed = mixed.as_ref();
-                let batch = Step { index, positions: &positions, labels: &labels, mixed };
+                let (positions, ids) = (&positions[..], &sample_ids[..]);
+                let batch = Step { index, positions, ids, images: &images, labels: &labels, mixed };
                 let loss = criterion.loss(&logits, &batch)?;
                 let rate = settings.schedule.learning_rate(settings.learning_rate, step, steps);
                 optimizer.step(&loss, rate)?;
@@ -92,6 +103,13 @@ impl Training<'_> {
             });
         }
         Ok(network)
+    }
+
+    /// Positions of the samples that an arm sees.
+    fn kept(&self, arm: &Arm) -> Vec<usize> {
+        let labels = self.samples.observed.iter();
+        let seen = |label: usize| !arm.omit_classes.contains(&label);
+        labels.enumerate().filter(|(_, label)| seen(*label)).map(|(position, _)| position).collect()
     }
 
     /// The labels of an epoch: those of the data, or what is left of them.

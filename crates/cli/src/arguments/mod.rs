@@ -3,6 +3,8 @@
 mod predictions;
 #[cfg(feature = "torch")]
 mod run;
+#[cfg(feature = "torch")]
+mod teach;
 
 use std::path::PathBuf;
 
@@ -13,6 +15,8 @@ pub(crate) use predictions::{
 };
 #[cfg(feature = "torch")]
 pub(crate) use run::Run;
+#[cfg(feature = "torch")]
+pub(crate) use teach::Teach;
 
 /// Experiments on label smoothing, calibration and distillation.
 ///
@@ -37,6 +41,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     #[cfg(feature = "torch")]
     Run(Run),
+    #[cfg(feature = "torch")]
+    Teach(Teach),
     Report(Report),
     Evaluate(Evaluate),
     Calibrate(Calibrate),

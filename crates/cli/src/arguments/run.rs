@@ -72,12 +72,12 @@ pub(crate) struct Run {
 }
 
 /// More than any machine has cores for would only wait for each other.
-fn threads(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= 1024);
     threads.ok_or_else(|| "expected a number in 1..=1024".to_owned())
 }
 
 /// Any path; an environment variable that is set to nothing is an empty one.
-fn folder() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn folder() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }

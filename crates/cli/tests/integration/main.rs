@@ -15,6 +15,8 @@ mod output;
 mod predictions;
 #[cfg(feature = "torch")]
 mod recipes;
+#[cfg(feature = "torch")]
+mod teach;
 
 use std::fs;
 #[cfg(feature = "torch")]

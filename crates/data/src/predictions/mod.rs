@@ -28,6 +28,10 @@ mod targets;
 mod tensors;
 mod write;
 
+pub(crate) use saved::Tensors;
+pub(crate) use tensors::header;
+pub(crate) use write::replace;
+
 pub use element::ElementType;
 pub use file::{ArrayInfo, Format, PredictionFile};
 pub use saved::{Origin, SCHEMA, SavedPredictions};

@@ -184,11 +184,7 @@ impl SavedPredictions {
             ("seed", &seed),
             ("split", &self.origin.split),
         ]);
-        let header = Header { metadata, tensors: tensors.infos };
-        let mut header = serde_json::to_vec(&header).map_err(Error::Header)?;
-        // The values begin at a multiple of 8 bytes, for those who map files into memory.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        Ok([&(header.len() as u64).to_le_bytes()[..], &header, &tensors.bytes].concat())
+        tensors.into_file(metadata)
     }
 
     /// Reads the content of a file.
@@ -266,18 +262,18 @@ struct Header<'a> {
 
 /// The values of a file, one tensor after another, and where each lies.
 #[derive(Default)]
-struct Tensors {
+pub(crate) struct Tensors {
     infos: BTreeMap<&'static str, TensorInfo>,
     bytes: Vec<u8>,
 }
 
 impl Tensors {
-    fn push_integers<T: Copy + Into<i64>>(&mut self, name: &'static str, values: &[T]) {
+    pub(crate) fn push_integers<T: Copy + Into<i64>>(&mut self, name: &'static str, values: &[T]) {
         let bytes = values.iter().flat_map(|&value| value.into().to_le_bytes());
         self.push(name, Dtype::I64, vec![values.len()], bytes);
     }
 
-    fn push(
+    pub(crate) fn push(
         &mut self,
         name: &'static str,
         dtype: Dtype,
@@ -288,6 +284,15 @@ impl Tensors {
         self.bytes.extend(bytes);
         let data_offsets = (start, self.bytes.len());
         self.infos.insert(name, TensorInfo { dtype, shape, data_offsets });
+    }
+
+    /// The whole file; the same tensors and metadata are the same bytes.
+    pub(crate) fn into_file(self, metadata: BTreeMap<&'static str, &str>) -> Result<Vec<u8>> {
+        let header = Header { metadata, tensors: self.infos };
+        let mut header = serde_json::to_vec(&header).map_err(Error::Header)?;
+        // The values begin at a multiple of 8 bytes, for those who map files into memory.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        Ok([&(header.len() as u64).to_le_bytes()[..], &header, &self.bytes].concat())
     }
 }
 

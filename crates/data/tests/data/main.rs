@@ -11,6 +11,8 @@ mod files;
 #[cfg(test)]
 mod idx;
 #[cfg(test)]
+mod logit_cache;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod prediction_files;

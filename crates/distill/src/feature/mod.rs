@@ -12,6 +12,17 @@
 //! | [`similarity_preserving`] | the batch's Gram matrix, row by row | `[N, ..]`, equal N |
 //! | [`probabilistic_transfer`] | the batch's similarities as distributions | `[N, ..]`, equal N |
 //! | [`correlation_congruence`] | the batch's Gaussian kernel | `[N, ..]`, equal N |
+//! | [`hierarchical_context`] | features, and their means over parts of the image | `[N, C, H, W]`, equal |
+//!
+//! Four have variables of their own, in a [`Path`](tch::nn::Path) of the caller's store: they are trained with the
+//! student by an optimizer made from that store, and dropped after.
+//!
+//! | loss | compares | shapes |
+//! |---|---|---|
+//! | [`VariationalInformation`] | the teacher's features with a Gaussian around a guess from the student's | `[N, C, H, W]`, equal but for C |
+//! | [`ContrastiveRepresentation`] | each sample with remembered ones of the other side | `[N, ..]`, equal N |
+//! | [`MaskedGeneration`] | the teacher's features with what is generated from a part of the student's | `[N, C, H, W]`, equal but for C |
+//! | [`ReviewFusion`] | each level with the student's own and deeper ones, fused | `[N, C, H, W]` a level, equal but for C |
 //!
 //! All but [`hint`] and [`attention_transfer`] look at pairs within a batch: their memory is quadratic in N (cubic for
 //! angles), and accumulating gradients over smaller batches is not the same as one large batch.
@@ -19,17 +30,26 @@
 //! Half dtypes are computed in f32; f64 stays f64 if both sides are. Features that are not finite give a loss that is
 //! not finite. Every gradient is finite where features coincide or vanish: lengths below [`EPSILON`] count as it.
 
+mod adapter;
+mod contrastive;
+mod masked;
 mod pairs;
 mod positions;
+mod review;
+mod variational;
 
 use softlabel_tensor::{Error as TensorError, check_same_device};
 use tch::{Kind, Tensor};
 
+pub use contrastive::{ContrastiveRepresentation, ContrastiveSettings};
+pub use masked::MaskedGeneration;
 pub use pairs::{
     correlation_congruence, probabilistic_transfer, relational_angle, relational_distance,
     similarity_preserving,
 };
 pub use positions::{attention_transfer, hint};
+pub use review::{ReviewFusion, hierarchical_context};
+pub use variational::VariationalInformation;
 
 use crate::Result;
 

@@ -14,3 +14,4 @@ mod networks;
 mod properties;
 mod ranking;
 mod state;
+mod teaching;

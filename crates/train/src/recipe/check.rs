@@ -1,6 +1,5 @@
 //! The rules that types alone do not hold: ranges, and names that refer to each other.
 
-use softlabel_distill::Distillation;
 use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
@@ -129,10 +128,17 @@ impl Recipe {
                 ),
             )?;
         }
+        require(
+            arm.shift.is_none_or(|pixels| (1..=64).contains(&pixels)),
+            &at(&["shift"]),
+            format!("must be in 1..=64, found {}", arm.shift.unwrap_or_default()),
+        )?;
         arm.loss.check(name)?;
         let mut fits = !arm.calibrate.is_empty();
         if let Some(distill) = &arm.distill {
-            known(&at(&["distill", "teacher"]), "earlier arm", &distill.teacher, earlier)?;
+            if let Some(teacher) = distill.arm() {
+                known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier)?;
+            }
             require(
                 matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
                 &at(&["distill", "teacher_calibration"]),
@@ -142,22 +148,17 @@ impl Recipe {
                 ),
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
-            let (soft, hard) = (distill.soft_weight, distill.hard_weight);
-            let temperature = distill.temperature.get();
-            require(
-                (0.01..=1000.0).contains(&temperature),
-                &at(&["distill", "temperature"]),
-                format!("must be in [0.01, 1000], found {temperature:?}"),
-            )?;
-            for (weight, key) in [(soft, "soft_weight"), (hard, "hard_weight")] {
-                require(
-                    (0.0..=1e6).contains(&weight),
-                    &[&["arms", name, "distill"], &[key][..]].concat(),
-                    format!("must be in [0, 1000000], found {weight:?}"),
-                )?;
+            if let Some((key, range, found)) = distill.out_of_range() {
+                let message = format!("must be in {range}, found {found:?}");
+                return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);
             }
             require(
-                hard > 0.0 || arm.loss.smoothing.is_none(),
+                !distill.weighs_nothing(),
+                &at(&["distill", "soft_weight"]),
+                "soft_weight and hard_weight must be finite, not negative and not both 0",
+            )?;
+            require(
+                !distill.leaves_labels_out() || arm.loss.smoothing.is_none(),
                 &at(&["loss", "smoothing"]),
                 "does nothing: distill.hard_weight is 0, so the labels do not count",
             )?;
@@ -170,9 +171,6 @@ impl Recipe {
                 }),
                 "does not go with `distill`: the teacher says nothing of mixed images",
             )?;
-            if let Err(error) = Distillation::new(distill.temperature, soft, hard) {
-                return broken(&at(&["distill", "soft_weight"]), error.to_string());
-            }
         }
         require(
             !fits || self.data.split.validation() > 0.0,
@@ -312,6 +310,11 @@ impl Training {
 impl Model {
     fn check(&self, name: &str) -> Checked {
         usable_key(&["models", name], name)?;
+        require(
+            (0.0..1.0).contains(&self.dropout),
+            &["models", name, "dropout"],
+            format!("must be in [0, 1), found {:?}", self.dropout),
+        )?;
         for (key, widths) in [("hidden", &self.hidden), ("convolutions", &self.convolutions)] {
             for (index, width) in widths.iter().enumerate() {
                 require(

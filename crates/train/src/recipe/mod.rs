@@ -5,6 +5,7 @@
 
 mod calibrate;
 mod check;
+mod distill;
 mod error;
 mod loss;
 mod overrides;
@@ -12,13 +13,12 @@ mod parse;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use softlabel_core::Temperature;
 use softlabel_data::{Source, SplitFractions};
-use softlabel_distill::SoftScale;
 use softlabel_results::{Calibration, Metric};
 use softlabel_targets::LabelNoise;
 
 pub(crate) use calibrate::Fit;
+pub(crate) use distill::{Distill, Pixels, TeacherSource};
 pub use error::RecipeError;
 pub(crate) use loss::{Loss, Term};
 
@@ -165,7 +165,7 @@ fn default_bins() -> usize {
 }
 
 /// A network: convolutions first if there are any, then fully connected layers, ReLU between all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     /// Width of each hidden fully connected layer.
@@ -174,6 +174,14 @@ pub(crate) struct Model {
     /// Channels of each 3×3 convolution; each is followed by a 2×2 maximum.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) convolutions: Vec<usize>,
+    /// Share of the outputs of each hidden layer that a training step drops.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) dropout: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // What serde calls.
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// One thing that is compared: a model, what it learns from, and how its predictions are calibrated.
@@ -188,6 +196,12 @@ pub(crate) struct Arm {
     /// The teacher, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) distill: Option<Distill>,
+    /// By how many pixels at most each image is moved, in each direction, anew every epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shift: Option<usize>,
+    /// Classes of which it sees no sample.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) omit_classes: Vec<usize>,
     /// Maps fitted on the validation split, each a row of the table of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) calibrate: Vec<Fit>,
@@ -201,27 +215,6 @@ impl Arm {
     pub(crate) fn shows(&self, calibration: Calibration) -> bool {
         self.calibrate.iter().any(|fit| fit.calibration == calibration)
     }
-}
-
-/// How an arm is taught by an earlier one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Distill {
-    /// Name of an earlier arm.
-    pub(crate) teacher: String,
-    /// What is done to the teacher's logits before they are taught: `none`, or `temperature` fitted on the
-    /// validation split.
-    #[serde(default = "no_calibration")]
-    pub(crate) teacher_calibration: Calibration,
-    /// Of both sides.
-    pub(crate) temperature: Temperature,
-    /// Weight of the teacher.
-    pub(crate) soft_weight: f64,
-    /// Weight of the labels.
-    pub(crate) hard_weight: f64,
-    /// What the soft term is multiplied by.
-    #[serde(default)]
-    pub(crate) scale: SoftScale,
 }
 
 fn no_calibration() -> Calibration {

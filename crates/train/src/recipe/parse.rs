@@ -109,10 +109,15 @@ fn names(message: &str) -> (&str, Vec<&str>) {
     (quoted.next().unwrap_or_default(), quoted.collect())
 }
 
-/// Where a name is written within a span; the span itself if it is not.
+/// Where a name is written within a span, and not as a part of another; the span itself if it is not.
 fn written(text: &str, span: Range<usize>, name: &str) -> Range<usize> {
     let inside = text.get(span.clone()).unwrap_or_default();
-    match inside.find(name) {
+    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let alone = |&(start, _): &(usize, &str)| {
+        let (before, after) = (&inside[..start], &inside[start + name.len()..]);
+        !before.ends_with(part_of_name) && !after.starts_with(part_of_name)
+    };
+    match inside.match_indices(name).find(alone).map(|(start, _)| start) {
         Some(offset) if !name.is_empty() => span.start + offset..span.start + offset + name.len(),
         _ => span,
     }

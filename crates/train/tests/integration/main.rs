@@ -9,6 +9,7 @@ mod overrides;
 mod places;
 mod round_trip;
 mod runs;
+mod teachers;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

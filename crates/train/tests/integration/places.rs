@@ -93,8 +93,8 @@ fn a_value_out_of_range_is_marked_and_the_range_given() {
     range("epsilon = 0.1", "epsilon = «1.5»", "must be in [0, 1], found 1.5");
     range("epsilon = 0.1", "epsilon = «nan»", "must be in [0, 1], found NaN");
     range("rate = 0.2", "rate = «-0.1»", "must be in [0, 1], found -0.1");
-    range("temperature = 2.0", "temperature = «0»", "must be positive and finite, found 0");
-    range("temperature = 2.0", "temperature = «inf»", "must be positive and finite, found inf");
+    range("temperature = 2.0", "temperature = «0»", "must be in [0.01, 1000], found 0");
+    range("temperature = 2.0", "temperature = «inf»", "must be finite, found inf");
     range("temperature = 2.0", "temperature = «1e-9»", "must be in [0.01, 1000], found 1e-9");
     range("temperature = 2.0", "temperature = «1001»", "must be in [0.01, 1000], found 1001");
     for bad in ["0", "-1", "nan", "inf"] {
@@ -119,7 +119,7 @@ fn a_value_out_of_range_is_marked_and_the_range_given() {
     let weight = "must be in [0, 1000000]";
     range("soft_weight = 0.9", "soft_weight = «-1»", weight);
     range("hard_weight = 0.1", "hard_weight = «-0.1»", weight);
-    range("hard_weight = 0.1", "hard_weight = «nan»", weight);
+    range("hard_weight = 0.1", "hard_weight = «nan»", "must be finite, found NaN");
     let both = "soft_weight = 0.9, hard_weight = 0.1";
     range(both, "soft_weight = «0», hard_weight = 0", "not both 0");
     range("at_most = 100.0", "at_most = «nan»", "checks.1.at_most: must be finite, found NaN");

@@ -1,17 +1,23 @@
 //! What a teacher said about each sample of a training set.
 
+use std::collections::HashMap;
+
 use softlabel_core::Temperature;
 use softlabel_tensor::{ClassAxis, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// A teacher's raw logits `[n, K]`, found by position in the training set: detached, finite, in f32 (f64 stays f64).
+/// A teacher's raw logits `[n, K]`, found by sample: detached, finite, in f32 (f64 stays f64).
 ///
-/// Whatever the order of the batches, a sample's position finds its row.
+/// Whatever the order of the batches, a sample finds its row: by its position in the training set
+/// ([`batch`](Self::batch)), or by its id ([`rows`](Self::rows)), which is the position unless
+/// [`with_ids`](Self::with_ids) says otherwise.
 #[derive(Debug)]
 pub struct TeacherLogits {
     logits: Tensor,
+    /// The row of each id; none if ids are positions.
+    rows: Option<HashMap<usize, i64>>,
 }
 
 impl TeacherLogits {
@@ -35,7 +41,65 @@ impl TeacherLogits {
                 sample: usize::try_from(first).unwrap_or_default(),
             });
         }
-        Ok(Self { logits })
+        Ok(Self { logits, rows: None })
+    }
+
+    /// The same, row i being of the sample `ids[i]`.
+    ///
+    /// # Errors
+    /// [`Error::TeacherBatch`] if there are not as many ids as rows, [`Error::SampleTwice`] if an id comes twice.
+    ///
+    /// ```
+    /// use softlabel_distill::TeacherLogits;
+    /// use tch::Tensor;
+    /// let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view((2, 2));
+    /// let teacher = TeacherLogits::new(&logits)?.with_ids(&[70, 30])?;
+    /// assert_eq!(Vec::<f32>::try_from(teacher.rows(&[30])?.get(0))?, [3.0, 4.0]);
+    /// assert!(teacher.rows(&[0]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_ids(mut self, ids: &[usize]) -> Result<Self> {
+        if ids.len() as i64 != self.samples() {
+            let (what, samples, found) = ("sample ids", self.samples(), ids.len() as i64);
+            return Err(Error::TeacherBatch { what, samples, found });
+        }
+        let mut rows = HashMap::with_capacity(ids.len());
+        for (row, &sample) in ids.iter().enumerate() {
+            if rows.insert(sample, row as i64).is_some() {
+                return Err(Error::SampleTwice { sample });
+            }
+        }
+        self.rows = Some(rows);
+        Ok(self)
+    }
+
+    /// K, the number of classes.
+    pub fn classes(&self) -> i64 {
+        self.logits.size().last().copied().unwrap_or_default()
+    }
+
+    /// Where the logits lie.
+    pub(super) fn device(&self) -> tch::Device {
+        self.logits.device()
+    }
+
+    /// The logits of samples, `[ids.len(), K]`, in the order of the ids.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSample`] or [`Error::MissingSample`] with the first id that the teacher has not seen.
+    pub fn rows(&self, ids: &[usize]) -> Result<Tensor> {
+        let positions: Vec<i64> = match &self.rows {
+            None => ids.iter().map(|&id| id as i64).collect(),
+            Some(rows) => {
+                let row = |&sample| {
+                    let samples = self.samples();
+                    rows.get(&sample).copied().ok_or(Error::MissingSample { sample, samples })
+                };
+                ids.iter().map(row).collect::<Result<_>>()?
+            }
+        };
+        let positions = Tensor::f_from_slice(&positions)?.f_to_device(self.logits.device())?;
+        self.batch(&positions)
     }
 
     /// How many samples the teacher has seen.
@@ -87,6 +151,7 @@ impl TeacherLogits {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scaled(&self, temperature: Temperature) -> Result<Self> {
-        Self::new(&self.logits.f_mul_scalar(temperature.inverse())?)
+        let scaled = Self::new(&self.logits.f_mul_scalar(temperature.inverse())?)?;
+        Ok(Self { rows: self.rows.clone(), ..scaled })
     }
 }

@@ -1,0 +1,140 @@
+//! Teachers from outside of a run: another run, a TorchScript file, a logit cache.
+
+use std::fs;
+use std::path::Path;
+
+use softlabel_core::Temperature;
+use softlabel_data::logit_cache::CacheError;
+use softlabel_data::{Error as DataError, Fingerprint, LogitCache, SavedPredictions};
+use softlabel_distill::{Teacher, TeacherLogits};
+use softlabel_posthoc::TemperatureScaling;
+use softlabel_results::{Calibration, RunFolder};
+use softlabel_tensor::{MappedFile, ScriptModule, to_logits};
+use tch::{Device, Tensor};
+
+use crate::recipe::{Distill, Pixels, TeacherSource};
+use crate::samples::{Part, Samples};
+use crate::{Error, Result};
+
+/// How many samples a teacher is asked about at once.
+pub(crate) const CHUNK: usize = 1024;
+
+/// What a teacher from outside has to fit.
+pub(crate) struct Place<'a> {
+    pub(crate) samples: &'a Samples,
+    pub(crate) seed: u64,
+    pub(crate) device: Device,
+    /// Fingerprint of all data of the experiment, and of what is split alone.
+    pub(crate) data: &'a str,
+    pub(crate) pool: &'a str,
+}
+
+impl Place<'_> {
+    /// The teacher of an arm, if it comes from outside; calibrated as the arm wants it.
+    pub(crate) fn teacher(&self, arm: &str, distill: &Distill) -> Result<Option<Teacher>> {
+        let classes = self.samples.observed.classes() as i64;
+        let teacher = match &distill.teacher {
+            TeacherSource::Arm(_) => return Ok(None),
+            TeacherSource::Run { run, arm } => self.of_run(run, arm)?,
+            TeacherSource::Script { script, pixels } => {
+                self.of_script(&read_script(script, self.device, classes)?.0, *pixels)?
+            }
+            TeacherSource::Cache { cache, weights } => self.of_cache(cache, weights.as_deref())?,
+        };
+        if teacher.classes() != classes {
+            let found = vec![teacher.classes()];
+            return Err(softlabel_distill::Error::TeacherClasses { classes, found }.into());
+        }
+        match distill.teacher_calibration {
+            Calibration::Temperature => {
+                let temperature = self.fitted(arm, &teacher)?;
+                Ok(Some(teacher.scaled(temperature)?))
+            }
+            _ => Ok(Some(teacher)),
+        }
+    }
+
+    /// What an arm of another run said of the training and validation samples of the same seed.
+    fn of_run(&self, run: &Path, arm: &str) -> Result<Teacher> {
+        let folder = RunFolder::open(run);
+        let found = folder.read_summary()?.dataset.fingerprint;
+        if found != self.data {
+            let (path, expected) = (run.to_owned(), self.data.to_owned());
+            return Err(Error::TeacherData { path, expected, found });
+        }
+        let read = |split| SavedPredictions::read(&folder.predictions(arm, self.seed, split));
+        let splits = [read("train")?, read("validation")?];
+        let (mut logits, mut ids) = (Vec::new(), Vec::new());
+        for split in &splits {
+            let shape = [split.logits().rows() as i64, split.logits().classes() as i64];
+            logits.push(Tensor::f_from_slice(split.logits().as_slice())?.f_reshape(shape)?);
+            ids.extend_from_slice(split.sample_ids());
+        }
+        let logits = Tensor::f_cat(&logits, 0)?.f_to_device(self.device)?;
+        Ok(TeacherLogits::new(&logits)?.with_ids(&ids)?.into())
+    }
+
+    /// What a TorchScript module says of the training and validation samples, asked once.
+    fn of_script(&self, script: &Teacher, pixels: Pixels) -> Result<Teacher> {
+        let (mut logits, mut ids) = (Vec::new(), Vec::new());
+        for part in [&self.samples.train, &self.samples.validation] {
+            for (asked, images) in chunks(part)? {
+                logits.push(script.logits(&asked, &self.samples.pixels(&images, pixels)?)?);
+                ids.extend(asked);
+            }
+        }
+        Ok(TeacherLogits::new(&Tensor::f_cat(&logits, 0)?)?.with_ids(&ids)?.into())
+    }
+
+    /// A cache, mapped into memory and asked batch by batch.
+    fn of_cache(&self, folder: &Path, weights: Option<&str>) -> Result<Teacher> {
+        let cache = LogitCache::open_with(folder, MappedFile::open)?;
+        cache.check_data(self.pool)?;
+        let found = &cache.origin().weights;
+        if let Some(expected) = weights.filter(|weights| !found.starts_with(weights)) {
+            let (path, part) = (folder.to_owned(), "weights");
+            let (expected, found) = (expected.to_owned(), found.clone());
+            let error = CacheError::Origin { path, part, expected, found };
+            return Err(DataError::from(error).into());
+        }
+        if let Some(&id) = self.samples.train.subset.ids().iter().find(|id| !cache.contains(**id)) {
+            cache.rows(&[id])?; // The error that says which, before anything is trained.
+        }
+        let classes = cache.classes() as i64;
+        Ok(Teacher::recorded(classes, move |ids| Ok(cache.rows(ids)?)))
+    }
+
+    /// The temperature of a teacher on the validation split.
+    fn fitted(&self, arm: &str, teacher: &Teacher) -> Result<Temperature> {
+        let part = &self.samples.validation;
+        let said = chunks(part)?.into_iter().map(|(ids, images)| teacher.logits(&ids, &images));
+        let logits = Tensor::f_cat(&said.collect::<Result<Vec<_>, _>>()?, 0)?;
+        let logits = to_logits::<f32>(&logits.f_to_kind(tch::Kind::Float)?)?;
+        let fitted = TemperatureScaling::fit(&logits, part.subset.labels());
+        let failed = |source| Error::Calibration { arm: arm.to_owned(), seed: self.seed, source };
+        Ok(fitted.map_err(failed)?.temperature())
+    }
+}
+
+/// Some samples at a time, with their ids.
+pub(crate) fn chunks(part: &Part) -> Result<Vec<(Vec<usize>, Tensor)>> {
+    if part.subset.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = part.subset.ids().chunks(CHUNK).map(<[usize]>::to_vec);
+    let images = part.images.f_split(CHUNK as i64, 0)?;
+    Ok(ids.zip(images).collect())
+}
+
+/// A teacher out of a TorchScript file, and the fingerprint of the file.
+pub(crate) fn read_script(
+    path: &Path,
+    device: Device,
+    classes: i64,
+) -> Result<(Teacher, Fingerprint)> {
+    let cannot = |source| DataError::Io { action: "read", path: path.to_owned(), source };
+    let bytes = fs::read(path).map_err(cannot)?;
+    let in_file = |source| Error::Script { path: path.to_owned(), source };
+    let module = ScriptModule::from_bytes(&bytes, device).map_err(in_file)?;
+    Ok((Teacher::script(module, classes), Fingerprint::of(&bytes)))
+}

@@ -1,0 +1,290 @@
+//! Teachers that are no arms of the recipe: they teach the same as the arm they come from, and what does not fit is
+//! said before anything is trained.
+
+use std::fs;
+use std::path::Path;
+
+use softlabel_data::logit_cache::{CacheError, Encoding};
+use softlabel_data::{Error as DataError, LogitCache};
+use softlabel_results::{Calibration, Metric};
+use softlabel_train::{
+    Error, Event, Experiment, Outcome, Recipe, Result, Taught, Teach, TeachWith,
+};
+use tch::{CModule, Device, Kind, Tensor};
+use tempfile::tempdir;
+
+use crate::run;
+
+const HEAD: &str = r#"
+name = "taught"
+seed = 5
+[data]
+source = { dataset = "digits" }
+split = { validation = 0.2, test = 0.25 }
+[training]
+epochs = 4
+batch_size = 128
+learning_rate = 0.01
+[models.small]
+hidden = [16]
+[arms.teacher]
+model = "small"
+loss.smoothing = { epsilon = 0.1, convention = "mixture" }
+calibrate = ["temperature"]
+"#;
+
+/// The recipe with a student of some teacher.
+fn recipe(teacher: &str, others: &str) -> String {
+    format!(
+        "{HEAD}[arms.student]\nmodel = \"small\"\n\
+         distill = {{ teacher = {teacher}, temperature = 3, soft_weight = 0.9, hard_weight = 0.1{others} }}\n"
+    )
+}
+
+fn prepare(text: &str) -> Result<Experiment> {
+    Experiment::prepare(Recipe::parse("taught.toml", text, &[])?, None, Device::Cpu)
+}
+
+fn teach(text: &str, with: TeachWith, folder: &Path, encoding: Encoding) -> Result<Taught> {
+    let teach = Teach { with, folder: folder.to_owned(), encoding };
+    prepare(text)?.teach(&teach, &mut |_| {})
+}
+
+fn arm() -> TeachWith {
+    TeachWith::Arm("teacher".to_owned())
+}
+
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.to_str().unwrap())
+}
+
+fn nll(outcome: &Outcome) -> f64 {
+    let row = outcome.summary.row("student", Calibration::None).unwrap();
+    row.metrics.get(Metric::Nll).unwrap().mean
+}
+
+#[test]
+fn a_run_and_a_cache_teach_as_the_arm_itself() {
+    for calibration in ["none", "temperature"] {
+        let others = format!(", teacher_calibration = \"{calibration}\"");
+        let place = tempdir().unwrap();
+        let (folder, outcome, _) = run(&recipe("\"teacher\"", &others), place.path()).unwrap();
+        let expected = nll(&outcome);
+
+        let teacher = format!("{{ run = {}, arm = \"teacher\" }}", quoted(folder.root()));
+        let again = tempdir().unwrap();
+        let (_, outcome, _) = run(&recipe(&teacher, &others), again.path()).unwrap();
+        assert_eq!(nll(&outcome), expected, "run, {calibration}");
+
+        let cache = place.path().join("cache");
+        let taught = teach(&recipe("\"teacher\"", ""), arm(), &cache, Encoding::F32).unwrap();
+        assert_eq!((taught.samples, taught.before, taught.kept_mass), (1797, 0, 1.0));
+        let teacher = format!(
+            "{{ cache = {}, weights = {:?} }}",
+            quoted(&cache),
+            &taught.origin.weights[..12]
+        );
+        let again = tempdir().unwrap();
+        let (_, outcome, _) = run(&recipe(&teacher, &others), again.path()).unwrap();
+        assert!(
+            (nll(&outcome) - expected).abs() < 1e-5,
+            "{} and {expected}, {calibration}",
+            nll(&outcome)
+        );
+    }
+}
+
+#[test]
+fn half_precision_and_the_largest_logits_teach_nearly_the_same() {
+    let place = tempdir().unwrap();
+    let (_, outcome, _) = run(&recipe("\"teacher\"", ""), place.path()).unwrap();
+    let expected = nll(&outcome);
+    for (encoding, tolerance) in [(Encoding::F16, 1e-3), (Encoding::TopK(6), 0.1)] {
+        let cache = place.path().join(format!("{encoding}"));
+        let taught = teach(&recipe("\"teacher\"", ""), arm(), &cache, encoding).unwrap();
+        assert!(taught.kept_mass > 0.9, "{}", taught.kept_mass);
+        let again = tempdir().unwrap();
+        let teacher = format!("{{ cache = {} }}", quoted(&cache));
+        let (_, outcome, _) = run(&recipe(&teacher, ""), again.path()).unwrap();
+        assert!(
+            (nll(&outcome) - expected).abs() < tolerance,
+            "{encoding}: {} {expected}",
+            nll(&outcome)
+        );
+    }
+}
+
+#[test]
+fn a_cache_that_was_begun_is_gone_on_with_and_another_teacher_is_refused() {
+    let place = tempdir().unwrap();
+    let cache = place.path().join("cache");
+    let text = recipe("\"teacher\"", "");
+    teach(&text, arm(), &cache, Encoding::F32).unwrap();
+    let rows = LogitCache::open(&cache).unwrap().rows(&[0, 900, 1796]).unwrap();
+    fs::remove_file(cache.join("shard-00001.safetensors")).unwrap();
+    let taught = teach(&text, arm(), &cache, Encoding::F32).unwrap();
+    assert!(taught.before > 0 && taught.before < 1797, "{}", taught.before);
+    assert_eq!(LogitCache::open(&cache).unwrap().rows(&[0, 900, 1796]).unwrap(), rows);
+
+    let other = text.replace("epsilon = 0.1", "epsilon = 0.2");
+    let error = teach(&other, arm(), &cache, Encoding::F32).unwrap_err();
+    assert!(
+        matches!(error, Error::Data(DataError::Cache(CacheError::Origin { part: "weights", .. }))),
+        "{error}"
+    );
+    let error = teach(&text, TeachWith::Arm("nobody".into()), &cache, Encoding::F32).unwrap_err();
+    assert_eq!(error.to_string(), "there is no arm `nobody`; expected one of: teacher, student");
+}
+
+#[test]
+fn what_a_student_cannot_be_taught_from_is_said_before_training() {
+    let place = tempdir().unwrap();
+    let cache = place.path().join("cache");
+    let text = recipe("\"teacher\"", "");
+    teach(&text, arm(), &cache, Encoding::F32).unwrap();
+    let refused = |teacher: String| prepare(&recipe(&teacher, "")).unwrap_err().to_string();
+
+    let said = refused(format!("{{ cache = {}, weights = \"0123\" }}", quoted(&cache)));
+    assert!(said.contains("not from weights 0123"), "{said}");
+    let said = refused(format!("{{ cache = {} }}", quoted(&place.path().join("none"))));
+    assert!(said.contains("index.json"), "{said}");
+    let index = fs::read_to_string(cache.join("index.json")).unwrap();
+    let data = softlabel_data::digits().unwrap().fingerprint().to_string();
+    fs::write(cache.join("index.json"), index.replace(&data, "other")).unwrap();
+    let said = refused(format!("{{ cache = {} }}", quoted(&cache)));
+    assert!(said.contains(&format!("from data other, not from data {data}")), "{said}");
+    fs::write(cache.join("index.json"), index).unwrap();
+    let shard = cache.join("shard-00000.safetensors");
+    let whole = fs::read(&shard).unwrap();
+    fs::write(&shard, &whole[..whole.len() - 1]).unwrap();
+    let said = refused(format!("{{ cache = {} }}", quoted(&cache)));
+    assert!(
+        said.contains("shard-00000.safetensors") && said.contains("bytes, as index.json says"),
+        "{said}"
+    );
+
+    // A run that has no such seed.
+    let (folder, _, _) = run(&text, place.path()).unwrap();
+    let teacher = format!("{{ run = {}, arm = \"teacher\" }}", quoted(folder.root()));
+    let error =
+        prepare(&recipe(&teacher, "").replace("seed = 5", "seed = 6")).unwrap_err().to_string();
+    assert!(error.contains("seed-6"), "{error}");
+}
+
+#[test]
+fn a_torchscript_file_teaches_and_one_that_trains_is_refused() {
+    let place = tempdir().unwrap();
+    let save = |train: bool| {
+        let weights = (Tensor::arange(640, (Kind::Float, Device::Cpu)) * 0.37).sin().view((10, 64));
+        let mut forward = |x: &[Tensor]| {
+            vec![x[0].flatten(1, -1).linear(&weights, None::<&Tensor>).dropout(0.5, train)]
+        };
+        let images = Tensor::ones([2, 1, 8, 8], (Kind::Float, Device::Cpu));
+        let traced = CModule::create_by_tracing("Net", "forward", &[images], &mut forward).unwrap();
+        let path = place.path().join(format!("{train}.pt"));
+        traced.save(&path).unwrap();
+        path
+    };
+    let (good, bad) = (save(false), save(true));
+    let teacher = format!("{{ script = {} }}", quoted(&good));
+    let straight = tempdir().unwrap();
+    let (_, outcome, _) = run(&recipe(&teacher, ""), straight.path()).unwrap();
+    let expected = nll(&outcome);
+    let cache = place.path().join("cache");
+    teach(HEAD, TeachWith::Script(good), &cache, Encoding::F32).unwrap();
+    let cached = tempdir().unwrap();
+    let (_, outcome, _) =
+        run(&recipe(&format!("{{ cache = {} }}", quoted(&cache)), ""), cached.path()).unwrap();
+    assert!((nll(&outcome) - expected).abs() < 1e-5, "{} and {expected}", nll(&outcome));
+
+    let error = prepare(&recipe(&format!("{{ script = {} }}", quoted(&bad)), "")).unwrap_err();
+    assert!(matches!(error, Error::Script { .. }), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("false.pt")
+            || said.contains("true.pt: the TorchScript file was saved in training mode"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_key_of_a_distillation_can_be_written_and_scheduled() {
+    let others = [
+        ", kind = \"reverse\"",
+        ", kind = { jensen_shannon = { beta = 0.3 } }",
+        ", kind = { dkd = { alpha = 1.0, beta = 2.0 } }",
+        ", kind = { dist = { inter = 1.0, intra = 1.0 } }",
+        ", kind = \"mse\", scale = \"one\"",
+        ", student_temperature = 1.0",
+        ", standardize = true",
+        ", scale = \"one\", kind = \"jeffreys\"",
+    ];
+    let mut seen = Vec::new();
+    for others in others {
+        let place = tempdir().unwrap();
+        let text = recipe("\"teacher\"", others);
+        let parsed = Recipe::parse("taught.toml", &text, &[]).unwrap();
+        assert_eq!(parsed, Recipe::parse("printed", &parsed.to_toml().unwrap(), &[]).unwrap());
+        let (_, outcome, _) = run(&text, place.path()).unwrap();
+        seen.push(nll(&outcome));
+    }
+    let scheduled = recipe("\"teacher\"", "").replace(
+        "temperature = 3, soft_weight = 0.9, hard_weight = 0.1",
+        "temperature = { kind = \"linear\", from = 4.0, to = 1.0 }, \
+         soft_weight = { kind = \"linear\", from = 1.0, to = 0.0 }, hard_weight = 0.5",
+    );
+    let parsed = Recipe::parse("taught.toml", &scheduled, &[]).unwrap();
+    assert_eq!(parsed, Recipe::parse("printed", &parsed.to_toml().unwrap(), &[]).unwrap());
+    let place = tempdir().unwrap();
+    seen.push(nll(&run(&scheduled, place.path()).unwrap().1));
+    seen.sort_by(f64::total_cmp);
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+
+    let error = |others: &str| {
+        Recipe::parse("taught.toml", &recipe("\"teacher\"", others), &[]).unwrap_err()
+    };
+    assert_eq!(error(", scal = \"one\"").nearest(), Some("scale"));
+    assert_eq!(error(", scale = \"on\"").nearest(), Some("one"));
+    let text = recipe("{ script = \"a\", cache = \"b\" }", "");
+    let said = Recipe::parse("taught.toml", &text, &[]).unwrap_err().to_string();
+    assert!(said.contains("expected `run` and `arm`, or `script`"), "{said}");
+}
+
+#[test]
+fn omitted_classes_shifts_and_dropout_change_what_an_arm_sees() {
+    let arm = |keys: &str| {
+        let place = tempdir().unwrap();
+        let text = format!(
+            "{HEAD}[models.dropping]\nhidden = [16]\ndropout = 0.3\n[arms.student]\n{}{keys}\n",
+            if keys.contains("model") { "" } else { "model = \"small\"\n" }
+        );
+        let (folder, outcome, events) = run(&text, place.path()).unwrap();
+        let test = folder.predictions("student", 5, "test");
+        let test = softlabel_data::SavedPredictions::read(&test).unwrap();
+        let says_three = test.logits().as_slice().chunks_exact(10).filter(|row| {
+            let top = row.iter().copied().fold(f32::MIN, f32::max);
+            row[3] == top
+        });
+        let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
+        assert_eq!(epochs, 8);
+        (nll(&outcome), says_three.count())
+    };
+    let (plain, threes) = arm("");
+    assert!(threes > 10);
+    assert_eq!(arm("omit_classes = [3]").1, 0);
+    assert_ne!(arm("shift = 1").0, plain);
+    assert_ne!(arm("model = \"dropping\"").0, plain);
+    for (keys, expected) in [
+        (
+            "omit_classes = [10]",
+            "omit_classes must be classes of the data, and not all of them, found 10",
+        ),
+        ("omit_classes = [0,1,2,3,4,5,6,7,8,9]", "and not all of them"),
+    ] {
+        let text = format!("{HEAD}[arms.student]\nmodel = \"small\"\n{keys}\n");
+        let error = prepare(&text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let text = format!("{HEAD}[arms.student]\nmodel = \"small\"\nshift = 0\n");
+    assert!(Recipe::parse("t", &text, &[]).unwrap_err().to_string().contains("must be in 1..=64"));
+}
