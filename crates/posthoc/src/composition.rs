@@ -99,7 +99,7 @@ impl Composition {
         for (index, method) in methods.iter().enumerate() {
             let in_stage = |error| Error::stage(index, &method.name(), error);
             let stage = method.fit(&rows, &targets).map_err(in_stage)?;
-            rows = as_logits(stage.apply(&rows).map_err(in_stage)?)?;
+            rows = as_logits(&stage.apply(&rows).map_err(in_stage)?)?;
             stages.push(stage);
         }
         let fits = || stages.iter().filter_map(Calibrator::diagnostics);
@@ -178,7 +178,7 @@ pub(crate) fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Log-probabilities as the logits that they are.
-fn as_logits(rows: LogProbabilities<'static, f64>) -> Result<Logits<'static, f64>> {
+fn as_logits(rows: &LogProbabilities<'static, f64>) -> Result<Logits<'static, f64>> {
     let classes = rows.classes();
     Ok(Logits::new(rows.as_slice().to_vec(), classes)?)
 }
@@ -204,7 +204,7 @@ impl Calibrator for Composition {
         };
         let mut rows = stage.apply(logits).map_err(in_stage(first, stage))?;
         for (index, stage) in stages {
-            rows = stage.apply(&as_logits(rows)?).map_err(in_stage(index, stage))?;
+            rows = stage.apply(&as_logits(&rows)?).map_err(in_stage(index, stage))?;
         }
         Ok(rows)
     }

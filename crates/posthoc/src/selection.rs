@@ -206,15 +206,14 @@ impl Selection {
             .collect();
         let scored = candidates.iter().filter_map(|of| Some((of, of.score?)));
         let best = scored.min_by(|(_, x), (_, y)| x.total_cmp(y)).map(|(of, _)| of.method.clone());
-        match best {
-            Some(method) => Ok(Selected { method, candidates }),
-            None => {
-                let reason = |of: &Candidate| {
-                    format!("{}: {}", of.method.name(), of.reason.as_deref().unwrap_or_default())
-                };
-                let reasons = candidates.iter().map(reason).collect();
-                Err(Error::NoCandidate { reasons })
-            }
+        if let Some(method) = best {
+            Ok(Selected { method, candidates })
+        } else {
+            let reason = |of: &Candidate| {
+                format!("{}: {}", of.method.name(), of.reason.as_deref().unwrap_or_default())
+            };
+            let reasons = candidates.iter().map(reason).collect();
+            Err(Error::NoCandidate { reasons })
         }
     }
 

@@ -73,7 +73,9 @@ impl<T: Scalar> From<&Probabilities<'_, T>> for Targets<'static> {
         let mut rows: Vec<f64> = probabilities.as_slice().iter().map(|&t| t.into()).collect();
         for row in rows.chunks_exact_mut(classes.max(1)) {
             let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|t| *t /= total);
+            for t in row.iter_mut() {
+                *t /= total;
+            }
         }
         Self { rows: Rows::Soft(rows.into()), classes, weights: None }
     }
@@ -120,7 +122,8 @@ impl<'a> Targets<'a> {
             return Err(Input::OutOfRange { name: "weight", expected, found }.into());
         }
         let found = sum(&weights);
-        if !(found > 0.0 && found.is_finite()) && !weights.is_empty() {
+        let is_usable = found > 0.0 && found.is_finite();
+        if !is_usable && !weights.is_empty() {
             let (name, expected) = ("the sum of all weights", "positive and finite");
             return Err(Input::OutOfRange { name, expected, found }.into());
         }

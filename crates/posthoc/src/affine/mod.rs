@@ -128,7 +128,9 @@ pub(crate) fn apply_matrix(
         // The shapes fit by construction.
         let _ = add_product(a, &transposed, values, [rows.len() / classes, classes, classes]);
         for row in values.chunks_exact_mut(classes) {
-            row.iter_mut().for_each(|value| *value = value.clamp(-LARGE, LARGE));
+            for value in row.iter_mut() {
+                *value = value.clamp(-LARGE, LARGE);
+            }
             log_softmax_in_place(row);
         }
     });

@@ -97,7 +97,9 @@ impl Preconditioner {
                     }
                 }
                 let mean = positive(scales.iter().sum::<f64>() / classes as f64);
-                scales.iter_mut().for_each(|scale| *scale = positive(*scale));
+                for scale in &mut scales {
+                    *scale = positive(*scale);
+                }
                 // Row 0 is as good as any but for its element on the diagonal.
                 let stiffness = |column: usize| problem.stiffness(column.max(1)) / mean;
                 let block = Cholesky::of(sampled_gram(problem, |_| 1.0), stiffness);
@@ -129,7 +131,9 @@ impl Preconditioner {
                     if let Some(block) = blocks.get(class).or(blocks.first()) {
                         block.solve(row);
                     }
-                    row.iter_mut().for_each(|x| *x /= scale);
+                    for x in row.iter_mut() {
+                        *x /= scale;
+                    }
                 });
                 level(solution, width, *gauge, false);
             }

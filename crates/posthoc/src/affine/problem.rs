@@ -137,7 +137,9 @@ impl<'a> Problem<'a> {
                 (weights, rows().map(|row| row[classes]).collect())
             }
         };
-        weights.iter_mut().for_each(|weight| *weight /= self.spread);
+        for weight in &mut weights {
+            *weight /= self.spread;
+        }
         for (class, intercept) in intercepts.iter_mut().enumerate() {
             *intercept -= match self.shape {
                 Shape::Scalar => weights[0] * self.means[class],
@@ -166,7 +168,9 @@ impl<'a> Problem<'a> {
 
     fn merged(&self, parts: &[CompensatedSum]) -> f64 {
         let mut loss = CompensatedSum::default();
-        parts.iter().for_each(|part| loss.merge(*part));
+        for part in parts {
+            loss.merge(*part);
+        }
         loss.value() / self.total
     }
 
@@ -225,7 +229,9 @@ impl<'a> Problem<'a> {
                     p[class] -= share;
                 }
                 if weight != 1.0 {
-                    p.iter_mut().for_each(|p| *p *= weight);
+                    for p in p.iter_mut() {
+                        *p *= weight;
+                    }
                 }
             }
             visit(first, rows, &values);
@@ -305,7 +311,9 @@ impl<'a> Problem<'a> {
         for part in parts {
             mean.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
-        mean.iter_mut().for_each(|sum| *sum /= self.total);
+        for sum in mean.iter_mut() {
+            *sum /= self.total;
+        }
     }
 
     /// Twice the factor of the square of a parameter in the penalty.

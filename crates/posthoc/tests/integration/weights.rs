@@ -131,8 +131,8 @@ proptest! {
     /// Of maps that minimize a mean, a common factor of all weights changes nothing.
     #[test]
     fn only_ratios_matter_to_means((classes, values, mut labels, weights) in rows()) {
-        for class in 0..classes {
-            labels[class] = class;
+        for (class, label) in labels.iter_mut().take(classes).enumerate() {
+            *label = class;
         }
         let logits = Logits::new(values, classes).unwrap();
         let labels = Labels::new(&labels, classes).unwrap();
