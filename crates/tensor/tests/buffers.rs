@@ -1,5 +1,7 @@
 //! Buffers of large tensors. One test at a time touches what is kept: it is the process's.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use softlabel_tensor::buffers::{allocate, keep_at_most, kept, uninit};
