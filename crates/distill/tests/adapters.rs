@@ -50,9 +50,9 @@ fn check_variables(store: &VarStore, mut loss: impl FnMut() -> Tensor) {
         for position in 0..variable.numel().min(4) {
             let mut element = tch::no_grad(|| variable.view(-1).get(position as i64));
             let mut at = |step: f64| {
-                tch::no_grad(|| element.f_add_scalar_(step)).unwrap();
+                let _ = tch::no_grad(|| element.f_add_scalar_(step)).unwrap();
                 let value = f64::try_from(tch::no_grad(&mut loss)).unwrap();
-                tch::no_grad(|| element.f_sub_scalar_(step)).unwrap();
+                let _ = tch::no_grad(|| element.f_sub_scalar_(step)).unwrap();
                 value
             };
             let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
@@ -378,7 +378,7 @@ fn contrast_has_the_right_gradient() {
     let ids = Tensor::from_slice(&[7i64, 2]);
     let negatives = Tensor::from_slice(&[0i64, 1, 3, 4, 5, 6]).view([2, 3]);
     // The first batch sets Z and scales what is remembered of its samples to length 1.
-    loss.forward(&student, &teacher, &ids, &negatives).unwrap();
+    let _ = loss.forward(&student, &teacher, &ids, &negatives).unwrap();
     let cell = std::cell::RefCell::new(loss);
     let check = gradient_check(
         |x| Ok::<_, Error>(cell.borrow_mut().forward(&x[0], &teacher, &ids, &negatives)?),
