@@ -96,7 +96,7 @@ fn a_network_that_trains_all_the_same_is_found_out() {
 #[test]
 fn a_teacher_that_is_written_to_from_outside_is_found_out() {
     let (teacher, mut variables) = teacher();
-    teacher.logits(&IDS, &inputs()).unwrap();
+    let _ = teacher.logits(&IDS, &inputs()).unwrap();
     let (name, variable) = &mut variables[0];
     tch::no_grad(|| *variable += 1.0);
     let error = teacher.logits(&IDS, &inputs()).unwrap_err();
