@@ -7,7 +7,8 @@
 //!
 //! where M is near H and easily solved with; the closer to the minimum, the more exactly, so the last
 //! steps double the digits.
-//! The step along d meets the strong Wolfe conditions of [`minimize`](crate::minimize).
+//! The step along d meets the strong Wolfe conditions of [`minimize`](crate::minimize); next to the minimum,
+//! where f is too flat to tell, a whole step is taken if it makes the gradient half as large.
 //!
 //! It asks for products Hv in place of H, so it suits functions that are sums over rows, where such
 //! a product costs what the gradient costs.
@@ -16,6 +17,7 @@
 //! every gradient, and never entered but by rounding.
 //!
 //! Source: J. Nocedal, S. J. Wright, "Numerical Optimization" (2006), algorithms 5.3 and 7.1;
+//! W. W. Hager, H. Zhang, "A New Conjugate Gradient Method with Guaranteed Descent" (2005), on steps near the minimum;
 //! S. C. Eisenstat, H. F. Walker, "Choosing the Forcing Terms in an Inexact Newton Method" (1996).
 
 use crate::lbfgs::{Point, dot, line_search};
@@ -26,6 +28,9 @@ const FORCING: f64 = 0.1;
 
 /// At most so many products with H a step.
 const PRODUCTS: usize = 250;
+
+/// What sums of many terms are off by, over their size.
+const ROUNDING: f64 = 1e-12;
 
 /// A smooth convex function that knows its curvature.
 pub trait Curved {
@@ -100,7 +105,9 @@ pub fn minimize_truncated_newton(
         function.look_at(&here.position);
         let direction = newton_direction(function, &here.gradient);
         let mut value = |x: &[f64], g: &mut [f64]| function.value(x, g);
-        let next = line_search(&mut value, &here, &direction, 1.0).or_else(|| {
+        let next = line_search(&mut value, &here, &direction, 1.0);
+        let next = next.or_else(|| near_minimum(&mut value, &here, &direction));
+        let next = next.or_else(|| {
             let descent: Vec<f64> = here.gradient.iter().map(|component| -component).collect();
             line_search(&mut value, &here, &descent, here.largest().recip().min(1.0))
         });
@@ -110,6 +117,20 @@ pub fn minimize_truncated_newton(
         here = next;
     }
     here.end(settings.iterations, MinimumOutcome::IterationLimit)
+}
+
+/// The whole step, if the function is the same but for rounding after it and the gradient is at most half as large: where
+/// rounding hides that the function falls, its gradient still tells.
+fn near_minimum(
+    function: &mut impl FnMut(&[f64], &mut [f64]) -> f64,
+    here: &Point,
+    direction: &[f64],
+) -> Option<Point> {
+    let position = here.position.iter().zip(direction).map(|(x, d)| x + d).collect();
+    let next = Point::at(function, position);
+    let rounding = ROUNDING * here.value.abs().max(1.0);
+    let is_better = next.value <= here.value + rounding && 2.0 * next.largest() <= here.largest();
+    (next.is_finite() && is_better).then_some(next)
 }
 
 /// The d with Hd = −g, about; 0 if M says nothing of use.
