@@ -133,7 +133,7 @@ impl Divergence {
         let (now, late) = match to {
             None => (1.0, 1.0),
             Some(Reduced { divisor, weight }) => {
-                split(divisor / weight, tempering.factor.largest(), T::KIND)
+                split(divisor / weight, tempering.steepest(), T::KIND)
             }
         };
         let gradient_scale = each.unwrap_or(&Amount::All(1.0)).map(|factor| factor / now);

@@ -21,10 +21,11 @@ impl Amount {
         }
     }
 
-    pub(crate) fn largest(&self) -> f64 {
+    /// That of the first sample, the second and so on; without end if all share it.
+    fn each(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Self::All(value) => *value,
-            Self::Samples(values) => values.iter().copied().fold(0.0, f64::max),
+            Self::All(value) => Box::new(std::iter::repeat(*value)),
+            Self::Samples(values) => Box::new(values.iter().copied()),
         }
     }
 
@@ -82,6 +83,16 @@ pub(crate) struct Tempering {
 }
 
 impl Tempering {
+    /// The largest c/T of the student: entries of the gradient of a sample are about as large at most.
+    pub(crate) fn steepest(&self) -> f64 {
+        match (&self.factor, &self.student) {
+            (Amount::All(factor), Amount::All(inverse)) => factor * inverse,
+            (factors, inverses) => {
+                factors.each().zip(inverses.each()).map(|(c, i)| c * i).fold(0.0, f64::max)
+            }
+        }
+    }
+
     /// Logits and loss as they are.
     pub(crate) fn none() -> Self {
         let one = || Amount::All(1.0);

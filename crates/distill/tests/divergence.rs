@@ -257,3 +257,22 @@ fn settings_are_read_back_and_checked() {
         bad(r#"{"temperature": 1, "soft_weight": -1, "hard_weight": 0}"#).contains("soft_weight")
     );
 }
+
+/// Before a scaled gradient arrives f16 must not have lost the small entries, whatever T² and the batch are.
+#[test]
+fn f16_has_room_for_hot_teachers_and_large_batches() {
+    const ARRIVING: f64 = 65536.0;
+    let shape = [1024, 200];
+    let exact_student = wave(&shape, Kind::Half, 0.3).to_kind(Kind::Double).set_requires_grad(true);
+    let teacher = wave(&shape, Kind::Half, 1.1);
+    let distillation = soft(Divergence::Forward, 20.0);
+    let exact = loss(&distillation, &exact_student, &teacher.to_kind(Kind::Double)) * ARRIVING;
+    exact.backward();
+    let student = wave(&shape, Kind::Half, 0.3).set_requires_grad(true);
+    (loss(&distillation, &student, &teacher).to_kind(Kind::Float) * ARRIVING).backward();
+    let truth = exact_student.grad();
+    let off = (student.grad().to_kind(Kind::Double) - &truth).abs();
+    // Two roundings to f16 of an entry; 1e-4 of the largest where they are small.
+    let bound = truth.abs() * 2f64.powi(-10) + truth.abs().max() * 1e-4;
+    assert!(bool::try_from(off.le_tensor(&bound).all()).unwrap(), "{off:?}");
+}

@@ -7,12 +7,16 @@
 //! The batch is checked once, all losses see the same rows, and go through the same reduction.
 
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 use softlabel_core::{Error as CoreError, Reduction};
 use softlabel_tensor::{ClassAxis, Error as TensorError};
 use tch::Tensor;
 
 use crate::{Batch, CrossEntropy, Error, LossOptions, LossTerm, Result, Target, Term};
+
+/// Sizes of weights that a loss may be multiplied by and divided by again without losing more than rounding.
+const FOLDED: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// A weighted sum of losses.
 ///
@@ -162,9 +166,14 @@ impl Objective {
                 values.push(TermValue { name, weight: 0.0, value: None });
                 continue;
             }
-            let weighted = loss.weighted(batch, self.options.reduction, *weight)?;
-            let value = weighted.f_detach()?;
-            let value = if *weight == 1.0 { value } else { value.f_div_scalar(*weight)? };
+            let (weighted, value) = if FOLDED.contains(&weight.abs()) {
+                let weighted = loss.weighted(batch, self.options.reduction, *weight)?;
+                let value = weighted.f_detach()?;
+                (weighted, if *weight == 1.0 { value } else { value.f_div_scalar(*weight)? })
+            } else {
+                let value = loss.weighted(batch, self.options.reduction, 1.0)?;
+                (value.f_mul_scalar(*weight)?, value.f_detach()?)
+            };
             values.push(TermValue { name, weight: *weight, value: Some(value) });
             total = Some(match total {
                 None => weighted,

@@ -90,8 +90,8 @@ pub fn scalar<A: Number>(value: f64) -> Result<Tensor> {
 /// a power of two, by which dividing is exact, is left for later, such that entries of up to `largest` before any
 /// division stay about 1 until then.
 pub fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
-    let late = (divisor / largest.max(1.0)).log2().floor().exp2();
-    if kind == Kind::Half && late.is_finite() && late > 1.0 {
+    let late = (divisor.abs() / largest.max(1.0)).log2().floor().exp2();
+    if kind == Kind::Half && late.is_finite() && late > 0.0 {
         (divisor / late, late)
     } else {
         (divisor, 1.0)

@@ -6,39 +6,27 @@
 #include <c10/core/impl/alloc_cpu.h>
 
 #include <cstdint>
+#include <iterator>
 #include <list>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 namespace {
 
-#ifdef __linux__
-// Advice on the whole pages within a buffer. Nothing is said if it is not taken.
-void advise(void *data, size_t bytes, uintptr_t page, int advice) {
+// Asks the kernel to back what lies whole in 2 MiB pages with such pages, before it is touched for the first time.
+// Advice: nothing is said if it is not taken.
+void advise_huge(void *data, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const uintptr_t page = uintptr_t(1) << 21;
   const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
   const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(page - 1);
   if (start < end) {
-    (void)madvise(reinterpret_cast<void *>(start), end - start, advice);
+    (void)madvise(reinterpret_cast<void *>(start), end - start, MADV_HUGEPAGE);
   }
-}
-#endif
-
-// A buffer about to be touched for the first time: pages of 2 MiB.
-void advise_huge(void *data, size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  advise(data, bytes, uintptr_t(1) << 21, MADV_HUGEPAGE);
-#else
-  (void)data, (void)bytes;
-#endif
-}
-
-// A buffer whose values nobody will ask for: its pages may be taken back until they are written to again.
-void advise_free(void *data, size_t bytes) {
-#if defined(__linux__) && defined(MADV_FREE)
-  advise(data, bytes, uintptr_t(1) << 12, MADV_FREE);
 #else
   (void)data, (void)bytes;
 #endif
@@ -55,9 +43,13 @@ public:
     void *data = take(bytes);
     if (data == nullptr) {
       data = c10::alloc_cpu(bytes);
+      try {
+        lend({data, bytes});
+      } catch (...) {
+        c10::free_cpu(data);
+        throw;
+      }
       advise_huge(data, bytes);
-      const std::lock_guard<std::mutex> guard(mutex_);
-      lent_.emplace(data, bytes);
     }
     return {data, data, raw_deleter(), c10::Device(c10::DeviceType::CPU)};
   }
@@ -83,6 +75,12 @@ public:
   }
 
 private:
+  void lend(const Buffer &buffer) {
+    std::list<Buffer> alone{buffer};
+    const std::lock_guard<std::mutex> guard(mutex_);
+    lent_.emplace(buffer.data, std::move(alone));
+  }
+
   // The smallest that is large enough and not half as large again.
   void *take(size_t bytes) {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -97,27 +95,30 @@ private:
       return nullptr;
     }
     const Buffer buffer = *best;
-    lent_.emplace(buffer.data, buffer.bytes);
-    kept_.erase(best);
+    std::list<Buffer> &alone = lent_[buffer.data];
+    alone.splice(alone.end(), kept_, best);
     bytes_ -= buffer.bytes;
     return buffer.data;
   }
 
   static void give_back(void *data) noexcept;
 
-  void keep(void *data) {
+  // Allocates nothing, so it cannot fail.
+  void keep(void *data) noexcept {
     std::list<Buffer> freed;
     {
       const std::lock_guard<std::mutex> guard(mutex_);
       const auto found = lent_.find(data);
-      const Buffer buffer{data, found->second};
-      kept_.push_front(buffer);
-      lent_.erase(found);
-      bytes_ += buffer.bytes;
-      shrink(freed);
-      if (!kept_.empty() && kept_.front().data == data) {
-        advise_free(data, buffer.bytes);
+      std::list<Buffer> &alone = found->second;
+      const size_t bytes = alone.front().bytes;
+      if (bytes > limit_) {
+        freed.splice(freed.end(), alone);
+      } else {
+        kept_.splice(kept_.begin(), alone);
+        bytes_ += bytes;
       }
+      lent_.erase(found);
+      shrink(freed);
     }
     free_all(freed);
   }
@@ -140,7 +141,8 @@ private:
   std::list<Buffer> kept_;
   size_t bytes_ = 0;
   size_t limit_ = size_t(512) << 20;
-  std::unordered_map<void *, size_t> lent_;
+  // Those that a tensor has, each in a list of its own that it is moved back from.
+  std::unordered_map<void *, std::list<Buffer>> lent_;
 };
 
 // Never destroyed: tensors may outlive everything.

@@ -5,9 +5,11 @@
 //! each time: many times what a kernel takes that writes them.
 //! [`allocate`] has the buffers of large tensors from memory that earlier ones left, if there is any of about the size.
 //!
-//! What is kept is at most [`keep_at_most`] bytes, 512 MiB unless told; beyond, what was kept for longest is freed.
-//! On Linux the system is told that it may take kept memory back whenever it is short of any, so it only looks as if
-//! it were in use.
+//! A tensor may get a buffer that is up to half as large again as it needs.
+//! What is kept is at most [`keep_at_most`] bytes, 512 MiB unless told; beyond, what was kept for longest is freed,
+//! and a buffer that is larger by itself is not kept at all.
+//! Kept memory is in use as far as the system can tell: lending it back until it is needed again costs more than it
+//! saves, because every page is looked after twice.
 //! Fresh buffers ask for pages of 2 MiB, which are cleared in a third of the time.
 //!
 //! ```

@@ -212,3 +212,33 @@ fn steps_that_are_accumulated_are_one_step() {
     });
     assert!(largest_difference(&whole, &parts) < 1e-16);
 }
+
+/// A weight of any sign and size is the same before and after the loss, in f16 too.
+#[test]
+fn weights_are_part_of_the_loss() {
+    let labels = Tensor::from_slice(&[0i64, 2, 1]);
+    for kind in [Kind::Half, Kind::Float] {
+        let values = Tensor::from_slice(&[0.5, -1.0, 2.0, 0.25, 0.0, -3.0, 1.0, 1.5, -0.5]);
+        let leaf = || values.view((3, 3)).to_kind(kind).set_requires_grad(true);
+        for weight in [-0.1, 1e-3, 1e6] {
+            let (inside, outside) = (leaf(), leaf());
+            let loss = CrossEntropy::new();
+            let whole = loss.forward_weighted(&inside, Target::Hard(&labels), weight).unwrap();
+            // What would be too large for f16 is scaled back, as gradient scaling does.
+            (whole / weight).backward();
+            loss.forward(&outside, Target::Hard(&labels)).unwrap().backward();
+            let off = (inside.grad() - outside.grad()).to_kind(Kind::Double).abs().max();
+            let rounding = if kind == Kind::Half { 1e-3 } else { 1e-6 };
+            assert!(f64::try_from(off).unwrap() < rounding, "{kind:?} {weight}");
+        }
+    }
+    let logits = values_of_one();
+    let error = CrossEntropy::new()
+        .forward_weighted(&logits, Target::Hard(&Tensor::from_slice(&[0i64])), f64::NAN)
+        .unwrap_err();
+    assert!(error.to_string().contains("the weight of a loss"), "{error}");
+}
+
+fn values_of_one() -> Tensor {
+    Tensor::from_slice(&[0.0f32, 1.0]).view((1, 2))
+}
