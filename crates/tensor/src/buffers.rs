@@ -2,15 +2,15 @@
 //!
 //! A gradient of 1024 × 32000 logits is 131 MB.
 //! libtorch asks the system for that much in every step and gives it back after, and the system clears 32,000 pages
-//! each time: many times what a kernel takes that writes them.
+//! each time: a copy of the logits into such memory took 33 ms, into memory in use 6.
 //! [`allocate`] has the buffers of large tensors from memory that earlier ones left, if there is any of about the size.
 //!
 //! A tensor may get a buffer that is up to half as large again as it needs.
 //! What is kept is at most [`keep_at_most`] bytes, 512 MiB unless told; beyond, what was kept for longest is freed,
 //! and a buffer that is larger by itself is not kept at all.
-//! Kept memory is in use as far as the system can tell: lending it back until it is needed again costs more than it
-//! saves, because every page is looked after twice.
-//! Fresh buffers ask for pages of 2 MiB, which are cleared in a third of the time.
+//! Kept memory is in use as far as the system can tell. Lending it back until it is needed again (`MADV_FREE`) was tried:
+//! a cross-entropy of 4096 × 1000 then took 0.84 ms, and 0.70 without anything kept.
+//! On Linux fresh buffers ask for pages of 2 MiB, of which there are fewer to be asked for.
 //!
 //! ```
 //! use softlabel_tensor::buffers::{allocate, keep_at_most, kept};

@@ -59,8 +59,10 @@ pub(crate) struct Problem<'a, T: Element> {
 #[allow(unsafe_code)]
 unsafe impl<T: Element> Sync for Problem<'_, T> {}
 
-/// From so many bytes on an output is written past the caches: a last-level cache that others use too
-/// does not keep more.
+/// From so many bytes on an output is written past the caches.
+///
+/// Between 16 MB, where that made a cross-entropy slower (1.08 to 1.55 ms on one thread, with a last cache
+/// of 32 MB), and 131 MB, where it made it faster (11.5 to 10.1).
 const PAST_CACHES: usize = 32 << 20;
 
 /// Whether an output of so many elements had better be written past the caches: not if it replaces the
