@@ -21,6 +21,11 @@ pub(crate) fn positive(name: &'static str, value: f64) -> Result<()> {
     in_range(name, "positive and finite", value, value > 0.0 && value.is_finite())
 }
 
+/// A factor that has an inverse, and both have room in every dtype of arithmetic.
+pub(crate) fn factor(name: &'static str, value: f64) -> Result<()> {
+    in_range(name, "in [1e-30, 1e30]", value, (1e-30..=1e30).contains(&value))
+}
+
 pub(crate) fn negative(name: &'static str, value: f64) -> Result<()> {
     in_range(name, "negative and finite", value, value < 0.0 && value.is_finite())
 }

@@ -1,7 +1,7 @@
 //! What the losses of this workspace share to call the row kernels on tensors. Not for others.
 
 use half::{bf16, f16};
-use softlabel_kernels::rows::{Accumulator, DenseRows, Element};
+use softlabel_kernels::rows::{Accumulator, DenseRows, Element, total};
 use softlabel_tensor::Result;
 use softlabel_tensor::slices::{Element as TensorElement, slice};
 use tch::{Kind, Tensor};
@@ -73,7 +73,7 @@ pub fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
 /// # Errors
 /// libtorch's.
 pub fn reduced<A: Number>(losses: &[A], divisor: f64, weight: f64) -> Result<Tensor> {
-    scalar::<A>(sum(losses) / divisor * weight)
+    scalar::<A>(total(losses) / divisor * weight)
 }
 
 /// A tensor without axes.
@@ -96,17 +96,6 @@ pub fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
     } else {
         (divisor, 1.0)
     }
-}
-
-/// In f64, in eight sums, so that one addition does not wait for another.
-fn sum<A: Number>(values: &[A]) -> f64 {
-    let mut sums = [0.0; 8];
-    for chunk in values.chunks(sums.len()) {
-        for (sum, &value) in sums.iter_mut().zip(chunk) {
-            *sum += value.into();
-        }
-    }
-    sums.iter().sum()
 }
 
 /// As many as libtorch would use.

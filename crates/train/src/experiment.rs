@@ -64,7 +64,7 @@ impl Experiment {
         let training = Training { recipe: &recipe, samples: &samples, seed: recipe.seed, device };
         for (name, arm) in &recipe.arms {
             training.network(&arm.model)?;
-            check_loss(name, &arm.loss, classes, device)?;
+            check_loss(name, &arm.loss, (data.pool().len(), classes), device)?;
             let omitted = arm.omit_classes.iter().find(|&&class| class >= classes);
             if let Some(&class) = omitted.or(arm.omit_classes.get(classes - 1)) {
                 let (name, expected) = ("omit_classes", "classes of the data, and not all of them");

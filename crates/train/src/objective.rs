@@ -73,6 +73,8 @@ struct LabelLoss<'a> {
     device: Device,
     steps: usize,
     sum: Sum,
+    /// A distribution for every sample of the data set.
+    soft_labels: Option<Tensor>,
     online: Option<OnlineLabelSmoothing>,
     history: Option<CorrectnessHistory>,
 }
@@ -84,11 +86,11 @@ enum Sum {
 }
 
 impl<'a> Criterion<'a> {
-    /// For a training of so many steps.
+    /// For data of so many samples and classes, and a training of so many steps.
     pub(crate) fn new(
         arm: &'a Arm,
         teacher: Option<Teacher>,
-        classes: usize,
+        size: (usize, usize),
         steps: usize,
         device: Device,
     ) -> Result<Self> {
@@ -96,7 +98,7 @@ impl<'a> Criterion<'a> {
             (Some(distill), Some(teacher)) => Some(Teaching::new(distill, teacher, steps)?),
             _ => None,
         };
-        Ok(Self { labels: LabelLoss::new(&arm.loss, classes, steps, device)?, teaching })
+        Ok(Self { labels: LabelLoss::new(&arm.loss, size, steps, device)?, teaching })
     }
 
     /// The loss of a step.
@@ -117,9 +119,7 @@ impl<'a> Criterion<'a> {
         let Teaching { teacher, settings, steps, both, soft } = teaching;
         let taught = teacher.logits(step.ids, step.images)?;
         let labels = label_tensor(step.labels, logits.device())?;
-        if let (Sum::CrossEntropy(hard), None) =
-            (&self.labels.sum, &self.labels.settings.zipf_smoothing)
-        {
+        if let (Sum::CrossEntropy(hard), false) = (&self.labels.sum, self.labels.has_rows()) {
             return Ok(both.forward(logits, &taught, hard, Target::Hard(&labels))?);
         }
         let weight = settings.hard_weight(step.index, *steps);
@@ -136,13 +136,27 @@ impl<'a> Criterion<'a> {
 }
 
 impl<'a> LabelLoss<'a> {
-    fn new(settings: &'a Loss, classes: usize, steps: usize, device: Device) -> Result<Self> {
+    /// For data of so many samples and classes, and a training of so many steps.
+    fn new(
+        settings: &'a Loss,
+        (samples, classes): (usize, usize),
+        steps: usize,
+        device: Device,
+    ) -> Result<Self> {
         let online = settings.online_smoothing;
         let online =
             online.map(|online| OnlineLabelSmoothing::new(classes, online.epsilon)).transpose()?;
         let history = settings.needs_history().then(CorrectnessHistory::new);
+        let soft_labels = settings
+            .soft_labels
+            .as_ref()
+            .map(|file| -> Result<Tensor> {
+                let rows = Tensor::f_from_slice(&file.read(samples, classes)?.rows())?;
+                Ok(rows.f_view([-1, classes as i64])?.f_to_device(device)?)
+            })
+            .transpose()?;
         let sum = Sum::CrossEntropy(CrossEntropy::new());
-        let mut loss = Self { settings, device, steps, sum, online, history };
+        let mut loss = Self { settings, device, steps, sum, soft_labels, online, history };
         loss.smooth(loss.smoothing(0)?)?;
         Ok(loss)
     }
@@ -180,8 +194,17 @@ impl<'a> LabelLoss<'a> {
         Ok(())
     }
 
+    /// Whether every sample has a distribution of its own.
+    fn has_rows(&self) -> bool {
+        self.settings.zipf_smoothing.is_some() || self.soft_labels.is_some()
+    }
+
     fn forward(&self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
         let labels = label_tensor(step.labels, self.device)?;
+        if let Some(rows) = &self.soft_labels {
+            let rows = rows.f_index_select(0, &positions(step.ids, self.device)?)?;
+            return self.forward_target(logits, Target::Soft(&rows), step);
+        }
         if let Some(mixed) = step.mixed {
             let second = label_tensor(mixed.second(), self.device)?;
             let share_of_second = mixed.share_of_second();
@@ -265,6 +288,11 @@ fn cross_entropy(settings: &Loss, smoothing: Smoothing, device: Device) -> Resul
     Ok(loss)
 }
 
+fn positions(ids: &[usize], device: Device) -> Result<Tensor> {
+    let ids: Vec<i64> = ids.iter().map(|&id| id as i64).collect();
+    Ok(Tensor::f_from_slice(&ids)?.f_to_device(device)?)
+}
+
 fn ids(positions: &[usize]) -> Vec<u64> {
     positions.iter().map(|&position| position as u64).collect()
 }
@@ -272,7 +300,12 @@ fn ids(positions: &[usize]) -> Vec<u64> {
 /// Whether the loss of an arm exists for so many classes: tries each part of it on two samples.
 ///
 /// An error names the key.
-pub(crate) fn check_loss(name: &str, loss: &Loss, classes: usize, device: Device) -> Result<()> {
+pub(crate) fn check_loss(
+    name: &str,
+    loss: &Loss,
+    (samples, classes): (usize, usize),
+    device: Device,
+) -> Result<()> {
     let of = |key: &str| {
         let key = format!("arms.{name}.loss.{key}");
         move |source: Error| Error::Loss { key, source: Box::new(source) }
@@ -304,15 +337,16 @@ pub(crate) fn check_loss(name: &str, loss: &Loss, classes: usize, device: Device
             let first = label_tensor(&labels, device)?;
             let second = label_tensor(&labels, device)?;
             let rows;
-            let target = match (mixed, loss.zipf_smoothing) {
+            let has_rows = loss.zipf_smoothing.is_some() || loss.soft_labels.is_some();
+            let target = match (mixed, has_rows) {
                 (Some(_), _) => {
                     Target::Mixed { first: &first, second: &second, share_of_second: &share }
                 }
-                (None, Some(_)) => {
+                (None, true) => {
                     rows = logits.f_softmax(-1, Kind::Float)?;
                     Target::Soft(&rows)
                 }
-                (None, None) => Target::Hard(&first),
+                (None, false) => Target::Hard(&first),
             };
             let batch = Batch::with_options(&logits, target, &LossOptions::default())?;
             term.loss.term(&batch.with_correctness(&[0.0, 1.0])?)?;
@@ -320,5 +354,9 @@ pub(crate) fn check_loss(name: &str, loss: &Loss, classes: usize, device: Device
         };
         alone().map_err(of(&format!("terms.{index}")))?;
     }
-    LabelLoss::new(loss, classes, 1, device)?.forward(&logits, &step).map(|_| ())
+    if let Some(file) = &loss.soft_labels {
+        let read = || file.read(samples, classes).map(|_| ());
+        read().map_err(of("soft_labels"))?;
+    }
+    LabelLoss::new(loss, (samples, classes), 1, device)?.forward(&logits, &step).map(|_| ())
 }

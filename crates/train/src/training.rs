@@ -50,7 +50,8 @@ impl Training<'_> {
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
         let steps = settings.epochs * count.div_ceil(batch_size.get()) as u64;
         let step_count = usize::try_from(steps).unwrap_or(usize::MAX);
-        let mut criterion = Criterion::new(arm, teacher, classes, step_count, self.device)?;
+        let size = (self.samples.train.subset.dataset().len(), classes);
+        let mut criterion = Criterion::new(arm, teacher, size, step_count, self.device)?;
         let mut mixing = seed::stream(self.seed, "mix");
         let mut dropping = seed::stream(self.seed, "dropout");
         let mut shifting = seed::stream(self.seed, "shift");

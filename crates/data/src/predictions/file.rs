@@ -265,6 +265,26 @@ impl PredictionFile {
         labels.ok_or_else(|| self.absent("labels", "--labels-key").in_file(&self.path))
     }
 
+    /// Rows of a number a class of a file that holds no scores, as they are: such as the votes of annotators before
+    /// anything is added to them.
+    ///
+    /// # Errors
+    /// As [`only_labels`](Self::only_labels).
+    pub fn only_rows(&self, key: Option<&str>, classes: usize) -> Result<Vec<f64>> {
+        let place = self.label_place(key, true)?;
+        let place = place.ok_or_else(|| self.absent("labels", "--labels-key"));
+        let read = |place| match (place, &self.content) {
+            (LabelPlace::Array(array), _) => targets::rows_of_array(&self.path, array, classes),
+            (LabelPlace::Columns(columns), Content::Table(table)) => {
+                targets::rows_of_columns(table, &columns, classes)
+            }
+            (LabelPlace::Columns(_), Content::Arrays { .. }) => {
+                Err(self.absent("labels", "--labels-key"))
+            }
+        };
+        place.and_then(read).map_err(|error| error.in_file(&self.path))
+    }
+
     /// The name of the labels that [`labels`](Self::labels) would read, if they have one.
     ///
     /// # Errors

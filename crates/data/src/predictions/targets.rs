@@ -67,6 +67,27 @@ pub(crate) fn of_array(
     }
 }
 
+/// A number a class in the rows of an array.
+pub(crate) fn rows_of_array(path: &Path, array: &Array, classes: usize) -> Result<Vec<f64>> {
+    match array.info.shape.as_slice() {
+        [_, width] if *width == classes => Ok(array.read(path)?.into_f64()),
+        _ => Err(wrong_array(array, format!("an array of shape [rows, {classes}]"))),
+    }
+}
+
+/// A number a class in the columns of a table.
+pub(crate) fn rows_of_columns(
+    table: &Table,
+    columns: &[usize],
+    classes: usize,
+) -> Result<Vec<f64>> {
+    if columns.len() == classes {
+        return table.columns(columns);
+    }
+    let expected = format!("{classes} columns, one a class");
+    Err(Error::Array { expected, found: table.to_string() })
+}
+
 /// The labels in columns of a table.
 pub(crate) fn of_columns(
     table: &Table,

@@ -96,6 +96,10 @@ impl Vector for Single {
         Single(unsafe { _mm256_max_ps(self.0, other.0) })
     }
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Single(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
     fn keep(self, count: usize, fill: f32) -> Self {
         unsafe {
             let mask = _mm256_castsi256_ps(first(count));
@@ -301,6 +305,10 @@ impl Vector for Double {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         Double(unsafe { _mm256_max_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Double(unsafe { _mm256_min_pd(self.0, other.0) })
     }
     #[inline(always)]
     fn keep(self, count: usize, fill: f64) -> Self {

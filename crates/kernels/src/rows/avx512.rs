@@ -10,7 +10,7 @@ use super::dispatch::Kernel;
 use super::element::Element;
 use super::element::sealed::Convert;
 use super::exponential::{LOG2_E, double, single};
-use super::vector::{Lanes, MOST_LANES, Read, Vector, Write};
+use super::vector::{Lanes, Read, Vector, Write};
 
 /// Runs a kernel with these instructions.
 ///
@@ -85,6 +85,10 @@ impl Vector for Single {
         Single(unsafe { _mm512_max_ps(self.0, other.0) })
     }
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Single(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
     fn keep(self, count: usize, fill: f32) -> Self {
         Single(unsafe { _mm512_mask_mov_ps(_mm512_set1_ps(fill), first(count), self.0) })
     }
@@ -155,6 +159,10 @@ impl Vector for Single {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
     #[inline(always)]
+    fn prefetch_to_write<T>(to: *mut T) {
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast_const().cast()) }
+    }
+    #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
     }
@@ -171,12 +179,13 @@ impl Read<f32> for Single {
     }
     #[inline(always)]
     unsafe fn read_columns(
-        rows: &[*const f32; MOST_LANES],
+        rows: &[*const f32],
         from: usize,
         count: usize,
         to: *mut f32,
+        stride: usize,
     ) {
-        unsafe { transpose_in(rows, from, count, to) }
+        unsafe { transpose_in(rows, from, count, to, stride) }
     }
 }
 
@@ -195,13 +204,13 @@ impl Write<f32> for Single {
     }
     #[inline(always)]
     unsafe fn write_columns(
-        rows: &[*mut f32; MOST_LANES],
-        lanes: usize,
+        rows: &[*mut f32],
         to: usize,
         count: usize,
         from: *const f32,
+        stride: usize,
     ) {
-        unsafe { transpose_out(rows, lanes, to, count, from) }
+        unsafe { transpose_out(rows, to, count, from, stride) }
     }
 }
 
@@ -216,12 +225,13 @@ impl Read<bf16> for Single {
     }
     #[inline(always)]
     unsafe fn read_columns(
-        rows: &[*const bf16; MOST_LANES],
+        rows: &[*const bf16],
         from: usize,
         count: usize,
         to: *mut f32,
+        stride: usize,
     ) {
-        unsafe { transpose_in(rows, from, count, to) }
+        unsafe { transpose_in(rows, from, count, to, stride) }
     }
 }
 
@@ -240,13 +250,13 @@ impl Write<bf16> for Single {
     }
     #[inline(always)]
     unsafe fn write_columns(
-        rows: &[*mut bf16; MOST_LANES],
-        lanes: usize,
+        rows: &[*mut bf16],
         to: usize,
         count: usize,
         from: *const f32,
+        stride: usize,
     ) {
-        unsafe { transpose_out(rows, lanes, to, count, from) }
+        unsafe { transpose_out(rows, to, count, from, stride) }
     }
 }
 
@@ -261,12 +271,13 @@ impl Read<f16> for Single {
     }
     #[inline(always)]
     unsafe fn read_columns(
-        rows: &[*const f16; MOST_LANES],
+        rows: &[*const f16],
         from: usize,
         count: usize,
         to: *mut f32,
+        stride: usize,
     ) {
-        unsafe { transpose_in(rows, from, count, to) }
+        unsafe { transpose_in(rows, from, count, to, stride) }
     }
 }
 
@@ -288,13 +299,13 @@ impl Write<f16> for Single {
     }
     #[inline(always)]
     unsafe fn write_columns(
-        rows: &[*mut f16; MOST_LANES],
-        lanes: usize,
+        rows: &[*mut f16],
         to: usize,
         count: usize,
         from: *const f32,
+        stride: usize,
     ) {
-        unsafe { transpose_out(rows, lanes, to, count, from) }
+        unsafe { transpose_out(rows, to, count, from, stride) }
     }
 }
 
@@ -375,22 +386,23 @@ unsafe fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
 /// As [`Read::read_columns`].
 #[inline(always)]
 unsafe fn transpose_in<T: Convert>(
-    rows: &[*const T; MOST_LANES],
+    rows: &[*const T],
     from: usize,
     count: usize,
     to: *mut f32,
+    stride: usize,
 ) where
     Single: Read<T>,
 {
     unsafe {
         let mut lanes = [_mm512_setzero_ps(); 16];
-        for i in 0..16 {
-            lanes[i] = <Single as Read<T>>::read_part(rows[i].add(from), count).0;
+        for (lane, row) in lanes.iter_mut().zip(rows) {
+            *lane = <Single as Read<T>>::read_part(row.add(from), count).0;
         }
         let columns = transposed(lanes);
         for j in 0..16 {
             if j < count {
-                _mm512_storeu_ps(to.add(16 * j), columns[j]);
+                _mm512_storeu_ps(to.add(j * stride), columns[j]);
             }
         }
     }
@@ -400,11 +412,11 @@ unsafe fn transpose_in<T: Convert>(
 /// As [`Write::write_columns`].
 #[inline(always)]
 unsafe fn transpose_out<T: Convert>(
-    rows: &[*mut T; MOST_LANES],
-    lanes: usize,
+    rows: &[*mut T],
     to: usize,
     count: usize,
     from: *const f32,
+    stride: usize,
 ) where
     Single: Write<T>,
 {
@@ -412,14 +424,12 @@ unsafe fn transpose_out<T: Convert>(
         let mut columns = [_mm512_setzero_ps(); 16];
         for j in 0..16 {
             if j < count {
-                columns[j] = _mm512_loadu_ps(from.add(16 * j));
+                columns[j] = _mm512_loadu_ps(from.add(j * stride));
             }
         }
         let values = transposed(columns);
-        for i in 0..16 {
-            if i < lanes {
-                <Single as Write<T>>::write_part(Single(values[i]), rows[i].add(to), count);
-            }
+        for (value, row) in values.into_iter().zip(rows) {
+            <Single as Write<T>>::write_part(Single(value), row.add(to), count);
         }
     }
 }
@@ -462,6 +472,10 @@ impl Vector for Double {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         Double(unsafe { _mm512_max_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Double(unsafe { _mm512_min_pd(self.0, other.0) })
     }
     #[inline(always)]
     fn keep(self, count: usize, fill: f64) -> Self {
@@ -509,6 +523,10 @@ impl Vector for Double {
     #[inline(always)]
     fn prefetch<T>(from: *const T) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_write<T>(to: *mut T) {
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast_const().cast()) }
     }
     #[inline(always)]
     fn fence() {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
-use super::target::{TargetError, check_length};
+use super::target::{DenseRows, TargetError, check_length};
 use super::threads::for_ranges;
 
 /// Why a row is no distribution.
@@ -35,7 +35,7 @@ const BLOCK: usize = 512;
 const LANES: usize = 16;
 
 /// The first of rows N×K×S that is no distribution: values that are negative or NaN, or a sum that is further from 1
-/// than `tolerance`. Rows where `ignored` is true are not looked at.
+/// than `tolerance`. Rows where `ignored` is true are not looked at, and a mask is never a bad row.
 ///
 /// Row n·S + s has its values at (n·K + k)·S + s; S is 1 for rows that are contiguous.
 ///
@@ -43,15 +43,32 @@ const LANES: usize = 16;
 /// If the lengths do not fit: as many values as N·K·S, as many flags as N·S.
 ///
 /// ```
-/// use softlabel_kernels::rows::{BadRow, first_bad_row};
+/// use softlabel_kernels::rows::{BadRow, DenseRows, first_bad_row};
 ///
-/// let rows = [0.5f32, 0.5, 0.75, 0.5];
-/// let bad = first_bad_row(&rows, 2, 1, None, 1e-3, 1)?;
+/// let rows = DenseRows::F32(&[0.5, 0.5, 0.75, 0.5]);
+/// let bad = first_bad_row(rows, 2, 1, None, 1e-3, 1)?;
 /// assert_eq!(bad, Some(BadRow::Sum { row: 1, found: 1.25 }));
-/// assert_eq!(first_bad_row(&rows, 2, 1, Some(&[false, true]), 1e-3, 1)?, None);
+/// assert_eq!(first_bad_row(rows, 2, 1, Some(&[false, true]), 1e-3, 1)?, None);
 /// # Ok::<(), softlabel_kernels::rows::TargetError>(())
 /// ```
-pub fn first_bad_row<T: Element>(
+pub fn first_bad_row(
+    rows: DenseRows<'_>,
+    classes: usize,
+    spatial: usize,
+    ignored: Option<&[bool]>,
+    tolerance: f64,
+    threads: usize,
+) -> Result<Option<BadRow>, TargetError> {
+    match rows {
+        DenseRows::F32(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
+        DenseRows::F64(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
+        DenseRows::Bf16(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
+        DenseRows::F16(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
+        DenseRows::Mask(_) => Ok(None),
+    }
+}
+
+fn first_bad_of<T: Element>(
     values: &[T],
     classes: usize,
     spatial: usize,

@@ -7,126 +7,129 @@ use super::sweep::sweep;
 use super::target::{Dense, DenseRows, RowTarget};
 use super::vector::{Lanes, Read, Write, read, read_part};
 
-/// Where the spread masses of a contiguous row are.
-pub(crate) enum Spread<A> {
-    /// K numbers, as they are.
-    Ready(*const A),
-    /// Nowhere yet.
-    Make,
+/// The spread masses of a contiguous row, u + s·d_k: K numbers d, and u and s.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread<A> {
+    pub(crate) values: *const A,
+    pub(crate) uniform: A,
+    pub(crate) dense: A,
 }
 
 impl<A: Real> Spread<A> {
-    /// Of a row whose masses are not flat.
-    #[inline(always)]
-    pub(crate) fn of<T: Element<Sum = A>>(
-        problem: &Problem<T>,
-        row: usize,
-        target: &RowTarget<A>,
-    ) -> Self {
-        if let Some(shared) = &problem.shared_spread {
-            return Spread::Ready(shared.as_ptr());
-        }
-        let is_as_it_is = problem.target.class_weights.is_none()
-            && target.uniform == A::ZERO
-            && target.dense == A::ONE;
-        if !is_as_it_is {
-            return Spread::Make;
-        }
-        let classes = problem.layout.classes;
-        match problem.target.dense {
-            Dense::Vector(values) => Spread::Ready(values.as_ptr()),
-            Dense::Matrix(values) => {
-                Spread::Ready(values[target.points[0].class * classes..].as_ptr())
-            }
-            Dense::Rows(rows) => match A::same_rows(rows) {
-                Some(values) => Spread::Ready(values[row * classes..].as_ptr()),
-                None => Spread::Make,
-            },
-            Dense::None => Spread::Make,
-        }
+    /// K masses, as they are.
+    pub(crate) fn ready(values: *const A) -> Self {
+        Spread { values, uniform: A::ZERO, dense: A::ONE }
     }
 }
 
-/// Writes the spread masses of a contiguous row.
+/// The spread masses of a contiguous row whose masses are not flat: where they lie, or in scratch memory if there
+/// are class weights or the dense row is of another type.
 ///
 /// # Safety
 /// K numbers can be written; the row is one of the problem's.
 #[allow(unsafe_code)]
 #[inline(always)]
-pub(crate) unsafe fn fill_spread<T, V>(
+pub(crate) unsafe fn spread_of<T, V>(
     problem: &Problem<T>,
     row: usize,
     target: &RowTarget<T::Sum>,
-    to: *mut T::Sum,
-) where
+    scratch: *mut T::Sum,
+) -> Spread<T::Sum>
+where
     T: Element,
     V: Lanes<Scalar = T::Sum> + Write<T>,
 {
     let classes = problem.layout.classes;
+    if let Some(shared) = &problem.shared_spread {
+        return Spread::ready(shared.as_ptr());
+    }
     // SAFETY: the target was checked, so every slice has K numbers from there on.
     unsafe {
-        match problem.target.dense {
+        let values = match problem.target.dense {
             Dense::None => {
-                let uniform = V::splat(target.uniform);
+                let one = V::splat(T::Sum::ONE);
                 sweep!(classes, V::LANES;
-                    (_slot, at) { uniform.store(to.add(at)); }
-                    (_slot, at, count) { uniform.write_part(to.add(at), count); }
+                    (_slot, at) { one.store(scratch.add(at)); }
+                    (_slot, at, count) { one.write_part(scratch.add(at), count); }
                 );
+                let uniform =
+                    Spread { values: scratch, uniform: T::Sum::ZERO, dense: target.uniform };
+                return weighted::<T, V>(problem, uniform, scratch);
             }
-            Dense::Vector(values) => fill::<V, T::Sum>(values.as_ptr(), target, classes, to),
-            Dense::Matrix(values) => {
-                let from = values[target.points[0].class * classes..].as_ptr();
-                fill::<V, T::Sum>(from, target, classes, to);
-            }
-            Dense::Rows(rows) => {
-                let at = row * classes;
-                match rows {
-                    DenseRows::F32(rows) => fill::<V, _>(rows[at..].as_ptr(), target, classes, to),
-                    DenseRows::F64(rows) => fill::<V, _>(rows[at..].as_ptr(), target, classes, to),
-                    DenseRows::Bf16(rows) => fill::<V, _>(rows[at..].as_ptr(), target, classes, to),
-                    DenseRows::F16(rows) => fill::<V, _>(rows[at..].as_ptr(), target, classes, to),
-                    DenseRows::Mask(rows) => fill::<V, _>(rows[at..].as_ptr(), target, classes, to),
+            Dense::Vector(values) => values.as_ptr(),
+            Dense::Matrix(values) => values[target.points[0].class * classes..].as_ptr(),
+            Dense::Rows(rows) => match T::Sum::same_rows(rows) {
+                Some(values) => values[row * classes..].as_ptr(),
+                None => {
+                    let at = row * classes;
+                    match rows {
+                        DenseRows::F32(rows) => widen::<V, _>(&rows[at..], classes, scratch),
+                        DenseRows::F64(rows) => widen::<V, _>(&rows[at..], classes, scratch),
+                        DenseRows::Bf16(rows) => widen::<V, _>(&rows[at..], classes, scratch),
+                        DenseRows::F16(rows) => widen::<V, _>(&rows[at..], classes, scratch),
+                        DenseRows::Mask(rows) => widen::<V, _>(&rows[at..], classes, scratch),
+                    }
+                    scratch.cast_const()
                 }
-            }
-        }
-        if let Some(weights) = problem.target.class_weights {
-            let weights = weights.as_ptr();
-            sweep!(classes, V::LANES;
-                (_slot, at) {
-                    V::load(to.add(at)).mul(V::load(weights.add(at))).store(to.add(at));
-                }
-                (_slot, at, count) {
-                    let mass = read_part::<V, T::Sum>(to.add(at), count);
-                    let weight = read_part::<V, T::Sum>(weights.add(at), count);
-                    mass.mul(weight).write_part(to.add(at), count);
-                }
-            );
-        }
+            },
+        };
+        let spread = Spread { values, uniform: target.uniform, dense: target.dense };
+        weighted::<T, V>(problem, spread, scratch)
     }
 }
 
-/// u + s·d.
+/// With the class weights, if there are any, in scratch memory.
+///
+/// # Safety
+/// K numbers can be read and written.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn weighted<T, V>(
+    problem: &Problem<T>,
+    spread: Spread<T::Sum>,
+    scratch: *mut T::Sum,
+) -> Spread<T::Sum>
+where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Write<T>,
+{
+    let Some(weights) = problem.target.class_weights else { return spread };
+    let (weights, values) = (weights.as_ptr(), spread.values);
+    let (uniform, dense) = (V::splat(spread.uniform), V::splat(spread.dense));
+    // SAFETY: offsets stay below K.
+    unsafe {
+        sweep!(problem.layout.classes, V::LANES;
+            (_slot, at) {
+                let mass = V::load(values.add(at)).mul_add(dense, uniform);
+                mass.mul(V::load(weights.add(at))).store(scratch.add(at));
+            }
+            (_slot, at, count) {
+                let value = read_part::<V, T::Sum>(values.add(at), count);
+                let weight = read_part::<V, T::Sum>(weights.add(at), count);
+                value.mul_add(dense, uniform).mul(weight).write_part(scratch.add(at), count);
+            }
+        );
+    }
+    Spread::ready(scratch)
+}
+
+/// Numbers of another type.
 ///
 /// # Safety
 /// `size` numbers can be read and written.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn fill<V, D>(from: *const D, target: &RowTarget<V::Scalar>, size: usize, to: *mut V::Scalar)
+unsafe fn widen<V, D>(from: &[D], size: usize, to: *mut V::Scalar)
 where
     V: Lanes + Read<D>,
     D: Convert,
 {
-    let (uniform, dense) = (V::splat(target.uniform), V::splat(target.dense));
+    let from = from.as_ptr();
     // SAFETY: offsets stay below `size`.
     unsafe {
         sweep!(size, V::LANES;
-            (_slot, at) {
-                read::<V, D>(from.add(at)).mul_add(dense, uniform).store(to.add(at));
-            }
-            (_slot, at, count) {
-                let values = read_part::<V, D>(from.add(at), count);
-                values.mul_add(dense, uniform).write_part(to.add(at), count);
-            }
+            (_slot, at) { read::<V, D>(from.add(at)).store(to.add(at)); }
+            (_slot, at, count) { read_part::<V, D>(from.add(at), count).write_part(to.add(at), count); }
         );
     }
 }

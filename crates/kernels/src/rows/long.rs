@@ -18,7 +18,7 @@ use super::careful::CarefulRow;
 use super::dispatch::Kernel;
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
-use super::fill::{Spread, fill_spread};
+use super::fill::{Spread, spread_of};
 use super::problem::{Outcome, Problem, Rows};
 use super::scratch::Scratch;
 use super::sweep::{sweep, sweep_out};
@@ -51,13 +51,14 @@ impl<T: Element> Kernel<T> for Long<'_, '_, T> {
 }
 
 /// The part of a row that was looked at: the largest z, the largest scaled logit, Σ e^{z − base},
-/// Σ t·(z − pivot) and Σ t.
+/// Σ t·(z − pivot), Σ d and the smallest d of the spread masses t = u + s·d.
 struct Sums<A> {
     base: A,
     top: A,
     total: f64,
     product: f64,
-    mass: f64,
+    dense: f64,
+    least: A,
 }
 
 /// e^{from − to} where the exponent of −∞ is 0.
@@ -117,30 +118,30 @@ unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bo
             return;
         }
         let target = problem.target.row(row);
-        let spread: *const T::Sum = if FLAT {
-            spread
+        let spread = if FLAT {
+            Spread::ready(spread)
         } else {
-            match Spread::of(problem, row, &target) {
-                Spread::Ready(ready) => ready,
-                Spread::Make => {
-                    fill_spread::<T, V>(problem, row, &target, spread);
-                    spread
-                }
-            }
+            spread_of::<T, V>(problem, row, &target, spread)
         };
         let label_logits = target.points.map(|point| input.add(point.class).read());
         let pivot = if CAPPED { T::Sum::ZERO } else { pivot(label_logits[0], problem.scale) };
         let sums = look::<T, V, CAPPED, GRADIENT, FLAT>(
             problem,
-            input,
+            row,
             (target.uniform, pivot),
             spread,
             kept,
             bases,
         );
+        let mass = if FLAT {
+            target.uniform.to_f64() * classes as f64
+        } else {
+            problem.check_row(row, sums.dense, sums.least.to_f64());
+            spread.uniform.to_f64() * classes as f64 + spread.dense.to_f64() * sums.dense
+        };
         let base = (sums.base.to_f64(), sums.total.ln());
         let product = (pivot.to_f64(), sums.product);
-        let mut outcome = problem.outcome(&target, base, product, sums.mass, label_logits);
+        let mut outcome = problem.outcome(&target, base, product, mass, label_logits);
         let is_finite = outcome.log_sum_exp.is_finite();
         if !(is_finite && outcome.loss.is_finite()) {
             // One row in a million at most, so what the compiler makes of it does not matter.
@@ -261,14 +262,14 @@ fn pivot<T: Element>(logit: T, scale: T::Sum) -> T::Sum {
 ///
 /// # Safety
 /// K logits can be read, K numbers of `kept` written, and one of `bases` for each block; unless
-/// FLAT, K numbers of `spread` can be read.
+/// FLAT, K values of `spread` can be read.
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn look<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
     problem: &Problem<T>,
-    input: *const T,
+    row: usize,
     (uniform, pivot): (T::Sum, T::Sum),
-    spread: *const T::Sum,
+    spread: Spread<T::Sum>,
     kept: *mut T::Sum,
     bases: *mut T::Sum,
 ) -> Sums<T::Sum>
@@ -278,6 +279,11 @@ where
 {
     type A<T> = <T as Element>::Sum;
     let classes = problem.layout.classes;
+    let first = row * classes;
+    let fetches_output = GRADIENT && !problem.past_caches;
+    let fetches_spread = !FLAT && problem.checks_rows();
+    let (values, at_least) = (spread.values, V::splat(spread.uniform));
+    let dense = V::splat(spread.dense);
     let lowest = A::<T>::NEG_INFINITY;
     let scale = V::splat(problem.scale);
     let (cap, over_cap) = caps::<T, V>(problem);
@@ -287,7 +293,14 @@ where
     let plain =
         FLAT && !CAPPED && has_product && problem.scale == A::<T>::ONE && pivot == A::<T>::ZERO;
     let weight = if plain { uniform.to_f64() } else { 1.0 };
-    let mut sums = Sums { base: lowest, top: lowest, total: 0.0, product: 0.0, mass: 0.0 };
+    let mut sums = Sums {
+        base: lowest,
+        top: lowest,
+        total: 0.0,
+        product: 0.0,
+        dense: 0.0,
+        least: A::<T>::ONE,
+    };
     let mut highest = lowest;
     let mut start = 0;
     let mut block = 0;
@@ -295,11 +308,13 @@ where
         let size = (VECTORS * V::LANES).min(classes - start);
         // SAFETY: all offsets stay below start + size ≤ K.
         unsafe {
-            let (input, kept) = (input.add(start), kept.add(start));
+            let (input, kept) = (problem.input.add(first + start), kept.add(start));
+            let output = problem.output.wrapping_add(first + start);
             let mut largest = [V::splat(lowest); 4];
             let mut top = [V::splat(lowest); 4];
             let mut product = [V::splat(A::<T>::ZERO); 4];
             let mut mass = [V::splat(A::<T>::ZERO); 4];
+            let mut least = [V::splat(A::<T>::ONE); 4];
             if plain {
                 sweep!(size, V::LANES;
                     (slot, at) {
@@ -338,9 +353,11 @@ where
                         if FLAT {
                             product[slot] = uniform_mass.mul_add(beyond, product[slot]);
                         } else {
-                            let t = V::load(spread.add(start + at));
+                            let d = V::load(values.add(start + at));
+                            let t = d.mul_add(dense, at_least);
                             product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
-                            mass[slot] = mass[slot].add(t);
+                            mass[slot] = mass[slot].add(d);
+                            least[slot] = least[slot].min(d);
                         }
                     }
                     (slot, at, count) {
@@ -355,9 +372,11 @@ where
                         if FLAT {
                             product[slot] = uniform_mass.mul_add(beyond, product[slot]);
                         } else {
-                            let t = read_part::<V, A<T>>(spread.add(start + at), count);
+                            let d = read_part::<V, A<T>>(values.add(start + at), count);
+                            let t = d.mul_add(dense, at_least);
                             product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
-                            mass[slot] = mass[slot].add(t);
+                            mass[slot] = mass[slot].add(d);
+                            least[slot] = least[slot].min(d);
                         }
                     }
                 );
@@ -371,7 +390,10 @@ where
                 sums.product += sum_of(product).sum() * weight;
             }
             if !FLAT {
-                sums.mass += sum_of(mass).sum();
+                sums.dense += sum_of(mass).sum();
+                let [a, b, c, d] = least;
+                let block_least = a.min(b).min(c.min(d)).smallest();
+                sums.least = if block_least < sums.least { block_least } else { sums.least };
             }
             if block_largest > highest {
                 let before = base_above(highest, problem.scale);
@@ -389,6 +411,12 @@ where
             sweep!(size, V::LANES;
                 (slot, at) {
                     V::prefetch(input.wrapping_add(at + VECTORS * V::LANES));
+                    if fetches_spread {
+                        V::prefetch(values.wrapping_add(start + at + VECTORS * V::LANES));
+                    }
+                    if fetches_output {
+                        V::prefetch_to_write(output.wrapping_add(at));
+                    }
                     let e = if CAPPED {
                         V::load(kept.add(at)).add(down)
                     } else {
@@ -419,9 +447,6 @@ where
     sums.base = base_above(highest, problem.scale);
     if !CAPPED {
         sums.top = highest;
-    }
-    if FLAT {
-        sums.mass = uniform.to_f64() * classes as f64;
     }
     sums
 }
@@ -462,7 +487,7 @@ impl<A: Real> WriteRow<'_, A> {
         &self,
         problem: &Problem<T>,
         input: *const T,
-        spread: *const A,
+        spread: Spread<A>,
         kept: *const A,
         bases: *const A,
     ) where
@@ -482,8 +507,12 @@ impl<A: Real> WriteRow<'_, A> {
             let output = problem.output.add(self.row * classes);
             // The labels' entries, while their logits are still there.
             let labels = self.target.points.map(|point| {
-                let spread =
-                    if FLAT { self.target.uniform } else { spread.add(point.class).read() };
+                let spread = if FLAT {
+                    self.target.uniform
+                } else {
+                    let value = spread.values.add(point.class).read();
+                    value.mul_add(spread.dense, spread.uniform)
+                };
                 let mass = spread + self.target.point_mass_on(point.class);
                 let factor = factor_of(bases.add(point.class / (VECTORS * V::LANES)).read());
                 let kept = kept.add(point.class).read();
@@ -493,20 +522,25 @@ impl<A: Real> WriteRow<'_, A> {
             });
             let scale = V::splat(problem.scale);
             let (_, over_cap) = caps::<T, V>(problem);
-            let constant = V::splat(self.target.uniform).mul(V::splat(less));
-            let less = V::splat(less);
+            // u and s times what the masses are multiplied by.
+            let uniform = if FLAT { self.target.uniform } else { spread.uniform };
+            let constant = V::splat(uniform * less);
+            let less = V::splat(spread.dense * less);
             let mut start = 0;
             let mut block = 0;
             while start < classes {
                 let size = (VECTORS * V::LANES).min(classes - start);
                 let factor = V::splat(factor_of(bases.add(block).read()));
                 let (input, output) = (input.add(start), output.add(start));
-                let (kept, spread) = (kept.add(start), spread.wrapping_add(start));
+                let (kept, values) = (kept.add(start), spread.values.wrapping_add(start));
                 sweep_out!(V, T, output, problem.past_caches, size;
                     (at) {
                         let e = V::load(kept.add(at));
-                        let summand =
-                            if FLAT { constant } else { V::load(spread.add(at)).mul(less) };
+                        let summand = if FLAT {
+                            constant
+                        } else {
+                            V::load(values.add(at)).mul_add(less, constant)
+                        };
                         let mut gradient = e.mul_add(factor, summand);
                         if CAPPED {
                             let logits = read::<V, T>(input.add(at));
@@ -519,7 +553,7 @@ impl<A: Real> WriteRow<'_, A> {
                         let summand = if FLAT {
                             constant
                         } else {
-                            read_part::<V, A>(spread.add(at), count).mul(less)
+                            read_part::<V, A>(values.add(at), count).mul_add(less, constant)
                         };
                         let mut gradient = e.mul_add(factor, summand);
                         if CAPPED {

@@ -59,6 +59,9 @@ mod divergence;
 pub(crate) mod element;
 mod exponential;
 mod fill;
+mod four;
+mod labels;
+mod lanes;
 mod long;
 mod portable;
 mod problem;
@@ -68,19 +71,23 @@ pub(crate) mod sweep;
 mod target;
 mod threads;
 mod tile;
+mod total;
 pub(crate) mod vector;
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
+use std::sync::atomic::AtomicUsize;
 
 pub use dispatch::{cpu_features, with_cpu_features};
 pub use distributions::{BadRow, first_bad_row};
 pub use divergence::{Comparison, Divergence, divergence, divergence_gradient};
 pub use element::{Accumulator, Element};
+pub use labels::{LabelTally, tally_labels};
 pub use scaling::{copy_scaled_rows, scale_rows};
 pub use target::{
     Dense, DenseRows, Masses, MassesBy, Second, SecondShare, Target, TargetError, check_target,
 };
+pub use total::total;
 
 use dispatch::{Instructions, Kernel};
 use element::sealed::Real;
@@ -297,9 +304,8 @@ pub fn spatial_cross_entropy<T: Element>(
     // SAFETY: checked; without an output nothing of the logits is written.
     #[allow(unsafe_code)]
     unsafe {
-        call.run(logits.as_ptr(), null_mut(), no_scale, outputs);
+        call.run(logits.as_ptr(), null_mut(), no_scale, outputs)
     }
-    Ok(())
 }
 
 /// [`cross_entropy_gradient`] of logits N×K×S; see [`spatial_cross_entropy`].
@@ -323,9 +329,8 @@ pub fn spatial_cross_entropy_gradient<T: Element>(
     // SAFETY: checked; the gradient is as long as the logits and does not overlap them.
     #[allow(unsafe_code)]
     unsafe {
-        call.run(logits.as_ptr(), gradient.as_mut_ptr().cast(), gradient_scale, outputs);
+        call.run(logits.as_ptr(), gradient.as_mut_ptr().cast(), gradient_scale, outputs)
     }
-    Ok(())
 }
 
 /// [`cross_entropy_in_place`] of logits N×K×S; see [`spatial_cross_entropy`].
@@ -349,9 +354,8 @@ pub fn spatial_cross_entropy_in_place<T: Element>(
     // SAFETY: checked; input and output are the same.
     #[allow(unsafe_code)]
     unsafe {
-        call.run(logits, logits, gradient_scale, outputs);
+        call.run(logits, logits, gradient_scale, outputs)
     }
-    Ok(())
 }
 
 /// What all functions are told alike.
@@ -400,10 +404,10 @@ impl<A: Accumulator> Call<'_, A> {
         output: *mut T,
         gradient_scale: Scale<A>,
         outputs: Outputs<A>,
-    ) {
+    ) -> Result<(), TargetError> {
         let rows = outputs.losses.len();
         if rows == 0 {
-            return;
+            return Ok(());
         }
         let mut problem = Problem::new(
             input,
@@ -417,10 +421,35 @@ impl<A: Accumulator> Call<'_, A> {
         problem.losses = outputs.losses.as_mut_ptr();
         problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), <[A]>::as_mut_ptr);
         problem.correct = outputs.correct.map_or(null_mut(), <[bool]>::as_mut_ptr);
+        // Not in passing where the logits would be lost.
+        if problem.checks_rows() && !std::ptr::eq(input, output) {
+            problem.check =
+                self.target.tolerance.map(|tolerance| (tolerance, AtomicUsize::new(usize::MAX)));
+        } else {
+            self.check_rows()?;
+        }
         let instructions = Instructions::current();
         for_ranges(rows, self.layout.classes, self.threads, |range| {
             T::launch_cross_entropy(instructions, Both(Rows { problem: &problem, range }));
         });
+        match problem.check.map(|(_, first)| first.into_inner()) {
+            None | Some(usize::MAX) => Ok(()),
+            Some(_) => self.check_rows(),
+        }
+    }
+
+    /// Whether the dense rows are distributions, if they must be.
+    fn check_rows(&self) -> Result<(), TargetError> {
+        let Layout { classes, spatial } = self.layout;
+        let (Some(tolerance), Dense::Rows(rows)) = (self.target.tolerance, self.target.dense)
+        else {
+            return Ok(());
+        };
+        let ignored = self.target.ignored;
+        match first_bad_row(rows, classes, spatial, ignored, tolerance, self.threads)? {
+            None => Ok(()),
+            Some(bad) => Err(TargetError::Row(bad)),
+        }
     }
 }
 

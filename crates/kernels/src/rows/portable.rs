@@ -21,6 +21,7 @@ macro_rules! array {
         impl Vector for Array<$real, $lanes> {
             type Scalar = $real;
             const LANES: usize = $lanes;
+            const HAS_MANY_REGISTERS: bool = false;
 
             #[inline(always)]
             fn splat(value: $real) -> Self {
@@ -78,6 +79,14 @@ macro_rules! array {
                 let mut lanes = self.0;
                 for i in 0..$lanes {
                     lanes[i] = if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] };
+                }
+                Array(lanes)
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                let mut lanes = self.0;
+                for i in 0..$lanes {
+                    lanes[i] = if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] };
                 }
                 Array(lanes)
             }

@@ -1,10 +1,11 @@
 //! One call, as the kernels see it: checked slices as pointers, and what is the same for all rows.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
-use super::target::{Dense, MassesBy, Point, RowTarget, Target};
+use super::target::{Dense, DenseRows, MassesBy, Point, RowTarget, Target};
 use super::{Options, Scale};
 
 /// Where the classes of a row stand.
@@ -52,6 +53,9 @@ pub(crate) struct Problem<'a, T: Element> {
     pub(crate) shared_spread: Option<Vec<T::Sum>>,
     /// Whether the gradient is so large that it had better be written past the caches.
     pub(crate) past_caches: bool,
+    /// If the kernel is to look whether dense rows are distributions: how far from 1 a sum may be, and the
+    /// first row that is none.
+    pub(crate) check: Option<(f64, AtomicUsize)>,
 }
 
 // SAFETY: the slices behind the pointers may be sent and shared, and kernels running at the same
@@ -106,6 +110,7 @@ impl<'a, T: Element> Problem<'a, T> {
             z_loss: options.z_loss,
             shared_spread: None,
             past_caches: is_past_caches(input, output, rows.saturating_mul(classes)),
+            check: None,
         };
         let shared = match (target.masses, target.dense) {
             (MassesBy::All(_), Dense::None) => target.class_weights.is_some(),
@@ -183,6 +188,28 @@ impl<'a, T: Element> Problem<'a, T> {
         let slope = mass + row.point_mass() + 2.0 * self.z_loss * log_sum_exp;
         loss += self.z_loss * log_sum_exp * log_sum_exp;
         Outcome { loss, log_sum_exp, slope }
+    }
+
+    /// Whether the kernels see dense rows as they were given, without rounding or class weights, so that they can
+    /// check them in passing.
+    pub(crate) fn checks_rows(&self) -> bool {
+        let is_exact = match self.target.dense {
+            Dense::Rows(DenseRows::F64(_)) => T::Sum::same_rows(DenseRows::F64(&[])).is_some(),
+            Dense::Rows(DenseRows::Mask(_)) => false,
+            Dense::Rows(_) => true,
+            _ => false,
+        };
+        is_exact && self.target.class_weights.is_none()
+    }
+
+    /// Takes note of a row if its dense row is no distribution.
+    #[inline(always)]
+    pub(crate) fn check_row(&self, row: usize, sum: f64, smallest: f64) {
+        if let Some((tolerance, first)) = &self.check
+            && !((sum - 1.0).abs() <= *tolerance && smallest >= 0.0)
+        {
+            first.fetch_min(row, Ordering::Relaxed);
+        }
     }
 
     /// Writes what there is to say of a row besides its gradient.

@@ -11,7 +11,9 @@ use std::fmt;
 
 use half::{bf16, f16};
 
+use super::distributions::BadRow;
 use super::element::sealed::Real;
+use super::labels::tally_labels;
 
 /// m, u and s of t_k = w_k·(u + s·d_k) + m·\[k = y\].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -127,6 +129,9 @@ pub struct Target<'a, A> {
     pub ignore_index: Option<i64>,
     /// Rows where this is true do not count either.
     pub ignored: Option<&'a [bool]>,
+    /// If there is one, the dense rows of rows that count must be distributions: no value negative or NaN,
+    /// and a sum that is no further from 1.
+    pub tolerance: Option<f64>,
 }
 
 impl<'a, A: Copy + Default> Target<'a, A> {
@@ -141,6 +146,7 @@ impl<'a, A: Copy + Default> Target<'a, A> {
             second: None,
             ignore_index: None,
             ignored: None,
+            tolerance: None,
         }
     }
 }
@@ -175,6 +181,8 @@ pub enum TargetError {
     },
     /// There are rows and no classes.
     NoClasses,
+    /// A dense row is no distribution, and a [tolerance](Target::tolerance) was given.
+    Row(BadRow),
 }
 
 impl fmt::Display for TargetError {
@@ -190,6 +198,12 @@ impl fmt::Display for TargetError {
                 write!(f, "{needed_by} needs labels, found none")
             }
             TargetError::NoClasses => write!(f, "rows without classes"),
+            TargetError::Row(BadRow::Value { row, class, found }) => {
+                write!(f, "dense row {row}: expected a probability at class {class}, found {found}")
+            }
+            TargetError::Row(BadRow::Sum { row, found }) => {
+                write!(f, "dense row {row}: expected a sum of 1, found {found}")
+            }
         }
     }
 }
@@ -252,13 +266,14 @@ pub fn check_target<A: super::Accumulator>(
     }
     let Some(labels) = target.labels else { return check_without_labels(target) };
     check_length("labels", rows, labels.len())?;
-    check_labels("label", labels, classes, target)?;
+    check_labels("label", labels, classes, target.ignore_index, target)?;
     if let Some(second) = target.second {
         check_length("second labels", rows, second.labels.len())?;
         if let SecondShare::Rows(shares) = second.share {
             check_length("shares of the second label", rows, shares.len())?;
         }
-        check_labels("second label", second.labels, classes, target)?;
+        // Whether a row is ignored is said by its first label alone.
+        check_labels("second label", second.labels, classes, None, target)?;
     }
     Ok(())
 }
@@ -283,14 +298,14 @@ fn check_labels<A>(
     what: &'static str,
     labels: &[i64],
     classes: usize,
+    ignore_index: Option<i64>,
     target: &Target<A>,
 ) -> Result<(), TargetError> {
-    let fits = |label: i64| usize::try_from(label).is_ok_and(|class| class < classes);
-    // Without branches first, which vectorizes; who it was is asked only if somebody was.
-    let limit = classes as u64;
-    if labels.iter().fold(true, |fit, &label| fit & (label.cast_unsigned() < limit)) {
+    // Who it was is asked only if somebody was.
+    if tally_labels(labels, classes, ignore_index).outside == 0 {
         return Ok(());
     }
+    let fits = |label: i64| usize::try_from(label).is_ok_and(|class| class < classes);
     for (row, &label) in labels.iter().enumerate() {
         if !fits(label) && !target.is_ignored(row) {
             return Err(TargetError::Label { what, row, label, classes });

@@ -7,16 +7,20 @@
 //! All three sweeps of [`long`](super::long) run over the tile, and the arithmetic of single rows
 //! (logarithms, losses, factors) is done for all lanes at once in `f64`.
 
+use super::Scale;
 use super::careful::CarefulRow;
 use super::dispatch::Kernel;
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
 use super::exponential::ln;
+use super::four::Four;
+use super::lanes::{LaneOutcomes, LaneTargets, WIDTH};
 use super::long::{caps, steepness};
 use super::problem::{Problem, Rows};
+
 use super::scratch::Scratch;
-use super::target::{Dense, DenseRows, Point, RowTarget};
-use super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
+use super::target::{Dense, DenseRows};
+use super::vector::{Lanes, MOST_LANES, Read, Vector, Write, read, read_part};
 
 /// Runs across rows.
 pub(crate) struct Tiles<'a, 'b, T: Element>(pub(crate) Rows<'a, 'b, T>);
@@ -51,19 +55,31 @@ impl<T: Element> Tiles<'_, '_, T> {
     {
         let Rows { problem, range } = self.0;
         let spatial = problem.layout.spatial;
-        let size = problem.layout.classes * V::LANES;
+        let size = problem.layout.classes * Four::<V>::LANES;
         let scratch = Scratch::<T::Sum, 3>::take([size; 3]);
         let [logits, spread, steepness] = scratch.pieces;
         let mut row = range.start;
         while row < range.end {
             // Rows of a tile are neighbours in memory.
             let neighbours = if spatial == 1 { usize::MAX } else { spatial - row % spatial };
-            let lanes = V::LANES.min(range.end - row).min(neighbours);
-            let tile = Tile { problem, row, lanes, logits, spread, steepness };
-            // SAFETY: the rows are the problem's and this kernel's alone; the scratch pieces hold
-            // K vectors.
+            let rows = neighbours.min(range.end - row);
+            let mut tile =
+                Tile { problem, row, lanes: rows.min(V::LANES), logits, spread, steepness };
+            // Four vectors at a time, where that is worth its code.
+            #[allow(clippy::collapsible_if)] // What is known when it is compiled comes first.
+            if !CAPPED && V::HAS_MANY_REGISTERS {
+                if rows > 2 * V::LANES {
+                    tile.lanes = rows.min(Four::<V>::LANES);
+                    // SAFETY: the rows are the problem's and this kernel's alone; the scratch
+                    // pieces hold K vectors of either kind.
+                    unsafe { tile.run::<Four<V>, CAPPED, GRADIENT, FLAT>() }
+                    row += tile.lanes;
+                    continue;
+                }
+            }
+            // SAFETY: as above.
             unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>() }
-            row += lanes;
+            row += tile.lanes;
         }
     }
 }
@@ -93,40 +109,24 @@ impl<T: Element> Tile<'_, '_, T> {
         let classes = problem.layout.classes;
         let (zero, one) = (T::Sum::ZERO, T::Sum::ONE);
         let lowest = T::Sum::NEG_INFINITY;
-
-        // What is known of the rows.
-        let nothing = Point { class: 0, mass: zero };
-        let nobody =
-            RowTarget { points: [nothing; 2], has_label: false, uniform: zero, dense: zero };
-        let mut targets = [nobody; MOST_LANES];
-        let mut counts = [false; MOST_LANES];
-        let (mut uniform, mut dense) = ([zero; MOST_LANES], [zero; MOST_LANES]);
-        let mut all_count = true;
-        for lane in 0..self.lanes {
-            counts[lane] = !problem.target.is_ignored(self.row + lane);
-            all_count &= counts[lane];
-            if counts[lane] {
-                targets[lane] = problem.target.row(self.row + lane);
-                uniform[lane] = targets[lane].uniform;
-                dense[lane] = targets[lane].dense;
-            }
-        }
+        let targets = LaneTargets::of(problem.target, self.row, self.lanes, V::LANES);
+        let counts = &targets.counts;
 
         // SAFETY throughout: lanes below `self.lanes` are rows of the problem, classes below K;
         // the tiles hold K vectors.
         unsafe {
             self.read_tile::<V, T>(problem.input, self.logits);
-            if !all_count {
+            if !targets.all_count {
                 for lane in (0..self.lanes).filter(|&lane| !counts[lane]) {
                     for class in 0..classes {
                         self.logits.add(class * V::LANES + lane).write(zero);
                     }
                 }
             }
-            let uniform = V::load(uniform.as_ptr());
+            let uniform = V::load(targets.uniform.as_ptr());
             if !FLAT {
-                self.fill_spread::<V>(&targets, uniform, V::load(dense.as_ptr()));
-                if !all_count {
+                self.fill_spread::<V>(&targets, uniform, V::load(targets.dense.as_ptr()));
+                if !targets.all_count {
                     // A dense row of an ignored sample may hold anything.
                     for lane in (0..self.lanes).filter(|&lane| !counts[lane]) {
                         for class in 0..classes {
@@ -136,10 +136,12 @@ impl<T: Element> Tile<'_, '_, T> {
                 }
             }
 
-            let mut label_logits = [[zero; MOST_LANES]; 2];
-            for lane in 0..self.lanes {
-                for (logit, point) in label_logits.iter_mut().zip(&targets[lane].points) {
-                    logit[lane] = self.logits.add(point.class * V::LANES + lane).read();
+            let mut label_logits = [[zero; WIDTH]; 2];
+            for (logits, classes) in
+                label_logits.iter_mut().zip(&targets.classes).take(targets.points)
+            {
+                for lane in 0..V::LANES {
+                    logits[lane] = self.logits.add(classes[lane] * V::LANES + lane).read();
                 }
             }
 
@@ -148,7 +150,7 @@ impl<T: Element> Tile<'_, '_, T> {
             let (cap, over_cap) = caps::<T, V>(problem);
             let mut top = V::splat(lowest);
             let mut largest = V::splat(lowest);
-            let (mut products, mut masses) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+            let (mut products, mut masses) = ([0.0; WIDTH], [0.0; WIDTH]);
             let mut start = 0;
             while start < classes {
                 let end = classes.min(start + RUN);
@@ -179,16 +181,15 @@ impl<T: Element> Tile<'_, '_, T> {
             if !CAPPED {
                 top = largest;
             }
-
             // The second: z − M is exact enough, because z was rounded before M was chosen.
-            let mut base = [zero; MOST_LANES];
+            let mut base = [zero; WIDTH];
             largest.store(base.as_mut_ptr());
             for base in &mut base[..V::LANES] {
                 *base = if *base == lowest { zero } else { *base };
             }
             let negative = V::splat(-one);
             let down = V::load(base.as_ptr()).mul(negative);
-            let mut totals = [0.0; MOST_LANES];
+            let mut totals = [0.0; WIDTH];
             let mut start = 0;
             while start < classes {
                 let end = classes.min(start + RUN);
@@ -210,46 +211,53 @@ impl<T: Element> Tile<'_, '_, T> {
             }
 
             // What the rows come to.
-            let mut log_totals = [0.0; MOST_LANES];
+            let mut outcomes = LaneOutcomes::NOTHING;
             for lane in 0..V::LANES {
-                log_totals[lane] = ln(totals[lane]);
+                outcomes.log_total[lane] = ln(totals[lane]);
             }
-            let mut log_sum_exps = [0.0; MOST_LANES];
-            let (mut losses, mut slopes) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-            for lane in 0..self.lanes {
-                if FLAT {
-                    masses[lane] = targets[lane].uniform.to_f64() * classes as f64;
+            if FLAT {
+                for lane in 0..V::LANES {
+                    masses[lane] = targets.uniform[lane].to_f64() * classes as f64;
                 }
-                let outcome = problem.outcome(
-                    &targets[lane],
-                    (base[lane].to_f64(), log_totals[lane]),
-                    (base[lane].to_f64(), products[lane]),
-                    masses[lane],
-                    [label_logits[0][lane], label_logits[1][lane]],
-                );
-                (losses[lane], slopes[lane]) = (outcome.loss, outcome.slope);
-                log_sum_exps[lane] = outcome.log_sum_exp;
             }
+            outcomes.settle::<T>(
+                problem,
+                &targets,
+                &base,
+                &masses,
+                &products,
+                &label_logits,
+                V::LANES,
+            );
 
             // The third.
-            let mut factors = [zero; MOST_LANES];
-            let mut less = [zero; MOST_LANES];
-            let mut labels = [[zero; MOST_LANES]; 2];
+            let mut factors = [zero; WIDTH];
+            let mut less = [zero; WIDTH];
+            let mut labels = [[zero; WIDTH]; 2];
             if GRADIENT {
-                for lane in (0..self.lanes).filter(|&lane| counts[lane]) {
-                    let step = problem.gradient_scale_of(self.row + lane) * problem.scale.to_f64();
-                    factors[lane] = T::Sum::from_f64(slopes[lane] * step / totals[lane]);
-                    less[lane] = T::Sum::from_f64(-step);
-                    let target = &targets[lane];
-                    for (value, point) in labels.iter_mut().zip(&target.points) {
-                        let at = point.class * V::LANES + lane;
-                        let spread = if FLAT { target.uniform } else { self.spread.add(at).read() };
-                        let mass = spread + target.point_mass_on(point.class);
+                let steps = self.steps(&targets);
+                for lane in 0..V::LANES {
+                    factors[lane] =
+                        T::Sum::from_f64(outcomes.slope[lane] * steps[lane] / totals[lane]);
+                    less[lane] = T::Sum::from_f64(-steps[lane]);
+                }
+                if !targets.all_count {
+                    for lane in (0..V::LANES).filter(|&lane| !counts[lane]) {
+                        factors[lane] = zero;
+                    }
+                }
+                for point in 0..targets.points {
+                    let values = &mut labels[point];
+                    for lane in 0..V::LANES {
+                        let class = targets.classes[point][lane];
+                        let at = class * V::LANES + lane;
+                        let spread =
+                            if FLAT { targets.uniform[lane] } else { self.spread.add(at).read() };
+                        let mass = spread + targets.point_mass_on(class, lane);
                         let e = self.logits.add(at).read();
-                        value[lane] = e.mul_add(factors[lane], mass * less[lane]);
-                        if CAPPED {
-                            value[lane] = value[lane] * self.steepness.add(at).read();
-                        }
+                        let value = e.mul_add(factors[lane], mass * less[lane]);
+                        let steepness = if CAPPED { self.steepness.add(at).read() } else { one };
+                        values[lane] = value * steepness;
                     }
                 }
                 let (factor, less) = (V::load(factors.as_ptr()), V::load(less.as_ptr()));
@@ -264,40 +272,106 @@ impl<T: Element> Tile<'_, '_, T> {
                     }
                     gradient.store(self.logits.add(at));
                 }
-                for lane in (0..self.lanes).filter(|&lane| targets[lane].has_label) {
-                    for (value, point) in labels.iter().zip(&targets[lane].points) {
-                        self.logits.add(point.class * V::LANES + lane).write(value[lane]);
+                for (classes, values) in targets.classes.iter().zip(&labels).take(targets.points) {
+                    for lane in 0..V::LANES {
+                        self.logits.add(classes[lane] * V::LANES + lane).write(values[lane]);
                     }
                 }
             }
 
-            // Reports, and the rows that came to nothing finite.
-            let mut tops = [zero; MOST_LANES];
-            top.store(tops.as_mut_ptr());
-            for lane in 0..self.lanes {
-                let row = self.row + lane;
-                if !counts[lane] {
-                    problem.report(row, 0.0, 0.0);
-                    problem.report_correct(row, false);
-                    continue;
-                }
-                let is_finite = log_sum_exps[lane].is_finite();
-                if is_finite && losses[lane].is_finite() {
-                    problem.report(row, losses[lane], log_sum_exps[lane]);
-                } else {
-                    self.careful_lane::<GRADIENT>(lane, V::LANES, is_finite);
-                }
-                if is_finite && !problem.correct.is_null() {
-                    let label = targets[lane].points[0].class;
-                    let own = label_logits[0][lane] * problem.scale;
-                    let correct = targets[lane].has_label
-                        && own == tops[lane]
-                        && !self.occurs(lane, label, own);
-                    problem.report_correct(row, correct);
+            self.report(&outcomes);
+            if !(outcomes.all_finite && problem.correct.is_null()) {
+                let mut tops = [zero; WIDTH];
+                top.store(tops.as_mut_ptr());
+                for lane in 0..self.lanes {
+                    self.judge::<GRADIENT>(
+                        lane,
+                        V::LANES,
+                        &targets,
+                        &outcomes,
+                        (tops[lane], label_logits[0][lane]),
+                    );
                 }
             }
             if GRADIENT {
                 self.write_tile::<V>();
+            }
+        }
+    }
+
+    /// By what the gradient of each row is multiplied, 0 for rows that do not count.
+    #[inline(always)]
+    fn steps(&self, targets: &LaneTargets<T::Sum>) -> [f64; WIDTH] {
+        let scale = self.problem.scale.to_f64();
+        let mut steps = [0.0; WIDTH];
+        match self.problem.gradient_scale {
+            Scale::All(all) => steps = [all.to_f64() * scale; WIDTH],
+            Scale::Rows(rows) => {
+                for (step, row) in steps.iter_mut().zip(&rows[self.row..self.row + self.lanes]) {
+                    *step = row.to_f64() * scale;
+                }
+            }
+        }
+        if !targets.all_count {
+            for lane in (0..WIDTH).filter(|&lane| !targets.counts[lane]) {
+                steps[lane] = 0.0;
+            }
+        }
+        steps
+    }
+
+    /// Writes losses and log-sum-exps.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn report(&self, outcomes: &LaneOutcomes) {
+        let problem = self.problem;
+        for lane in 0..self.lanes {
+            // SAFETY: promised by the caller.
+            unsafe {
+                problem.losses.add(self.row + lane).write(T::Sum::from_f64(outcomes.loss[lane]));
+            }
+        }
+        if !problem.log_sum_exp.is_null() {
+            for lane in 0..self.lanes {
+                let value = T::Sum::from_f64(outcomes.log_sum_exp[lane]);
+                // SAFETY: promised by the caller.
+                unsafe { problem.log_sum_exp.add(self.row + lane).write(value) }
+            }
+        }
+    }
+
+    /// What is left to say of a row: whether it is correct, and all of it if it is not finite.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); the logits have not been overwritten.
+    #[inline(always)]
+    unsafe fn judge<const GRADIENT: bool>(
+        &self,
+        lane: usize,
+        lanes: usize,
+        targets: &LaneTargets<T::Sum>,
+        outcomes: &LaneOutcomes,
+        (top, label_logit): (T::Sum, T::Sum),
+    ) {
+        let (problem, row) = (self.problem, self.row + lane);
+        // SAFETY: promised by the caller.
+        unsafe {
+            if !targets.counts[lane] {
+                problem.report_correct(row, false);
+                return;
+            }
+            let is_finite = outcomes.log_sum_exp[lane].is_finite();
+            if !(is_finite && outcomes.loss[lane].is_finite()) {
+                self.careful_lane::<GRADIENT>(lane, lanes, is_finite);
+            }
+            if is_finite && !problem.correct.is_null() {
+                let own = label_logit * problem.scale;
+                let correct = targets.points > 0
+                    && own == top
+                    && !self.occurs(lane, targets.classes[0][lane], own);
+                problem.report_correct(row, correct);
             }
         }
     }
@@ -364,11 +438,11 @@ impl<T: Element> Tile<'_, '_, T> {
         // SAFETY: promised by the caller.
         unsafe {
             if layout.spatial == 1 {
-                let rows = std::array::from_fn(|lane| {
+                let rows: [_; WIDTH] = std::array::from_fn(|lane| {
                     let row = self.row + lane.min(self.lanes - 1);
                     from.add(row * layout.classes)
                 });
-                columns::<V, D>(&rows, layout.classes, to);
+                columns::<V, D>(&rows[..V::LANES], layout.classes, to);
                 return;
             }
             let first = from.add(layout.first(self.row));
@@ -394,15 +468,15 @@ impl<T: Element> Tile<'_, '_, T> {
         // SAFETY: promised by the caller.
         unsafe {
             if layout.spatial == 1 {
-                let rows = std::array::from_fn(|lane| {
+                let rows: [_; WIDTH] = std::array::from_fn(|lane| {
                     let row = self.row + lane.min(self.lanes - 1);
                     self.problem.output.add(row * layout.classes)
                 });
                 let mut class = 0;
                 while class < layout.classes {
-                    let count = V::LANES.min(layout.classes - class);
+                    let count = MOST_LANES.min(layout.classes - class);
                     let from = self.logits.add(class * V::LANES);
-                    V::write_columns(&rows, self.lanes, class, count, from);
+                    V::write_columns(&rows[..self.lanes], class, count, from, V::LANES);
                     class += count;
                 }
                 return;
@@ -427,7 +501,7 @@ impl<T: Element> Tile<'_, '_, T> {
     #[inline(always)]
     unsafe fn fill_spread<V: Lanes<Scalar = T::Sum> + Write<T>>(
         &self,
-        targets: &[RowTarget<T::Sum>; MOST_LANES],
+        targets: &LaneTargets<T::Sum>,
         uniform: V,
         dense: V,
     ) {
@@ -449,10 +523,10 @@ impl<T: Element> Tile<'_, '_, T> {
                     }
                 }
                 Dense::Matrix(values) => {
-                    let rows = std::array::from_fn(|lane| {
-                        values[targets[lane].points[0].class * classes..].as_ptr()
+                    let rows: [_; WIDTH] = std::array::from_fn(|lane| {
+                        values[targets.classes[0][lane] * classes..].as_ptr()
                     });
-                    columns::<V, T::Sum>(&rows, classes, self.spread);
+                    columns::<V, T::Sum>(&rows[..V::LANES], classes, self.spread);
                 }
                 Dense::Rows(DenseRows::F32(rows)) => {
                     self.read_tile::<V, _>(rows.as_ptr(), self.spread);
@@ -470,6 +544,9 @@ impl<T: Element> Tile<'_, '_, T> {
                     self.read_tile::<V, _>(rows.as_ptr(), self.spread);
                 }
             }
+            if problem.check.is_some() {
+                self.check_rows::<V>(&targets.counts);
+            }
             let has_dense = !matches!(problem.target.dense, Dense::None);
             for class in 0..classes {
                 let at = self.spread.add(class * V::LANES);
@@ -482,6 +559,33 @@ impl<T: Element> Tile<'_, '_, T> {
             }
         }
     }
+
+    /// Looks at the dense rows in the tile of spread masses.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn check_rows<V: Lanes<Scalar = T::Sum> + Write<T>>(&self, counts: &[bool; WIDTH]) {
+        let mut least = V::splat(T::Sum::ONE);
+        let mut sums = [0.0; WIDTH];
+        let classes = self.problem.layout.classes;
+        for start in (0..classes).step_by(RUN) {
+            let mut sum = V::splat(T::Sum::ZERO);
+            for class in start..classes.min(start + RUN) {
+                // SAFETY: promised by the caller.
+                let value = unsafe { V::load(self.spread.add(class * V::LANES)) };
+                sum = sum.add(value);
+                least = least.min(value);
+            }
+            add_lanes(&mut sums, sum);
+        }
+        let mut smallest = [T::Sum::ZERO; WIDTH];
+        // SAFETY: no vector has more lanes.
+        unsafe { least.store(smallest.as_mut_ptr()) }
+        for lane in (0..self.lanes).filter(|&lane| counts[lane]) {
+            self.problem.check_row(self.row + lane, sums[lane], smallest[lane].to_f64());
+        }
+    }
 }
 
 /// Transposes `LANES` rows of K elements into a tile.
@@ -491,15 +595,16 @@ impl<T: Element> Tile<'_, '_, T> {
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn columns<V: Lanes + Read<D>, D: Convert>(
-    rows: &[*const D; MOST_LANES],
+    rows: &[*const D],
     classes: usize,
     to: *mut V::Scalar,
 ) {
     let mut class = 0;
     while class < classes {
-        let count = V::LANES.min(classes - class);
+        let count = MOST_LANES.min(classes - class);
+        let to = to.wrapping_add(class * V::LANES);
         // SAFETY: promised by the caller.
-        unsafe { <V as Read<D>>::read_columns(rows, class, count, to.add(class * V::LANES)) }
+        unsafe { <V as Read<D>>::read_columns(rows, class, count, to, V::LANES) }
         class += count;
     }
 }
@@ -507,8 +612,8 @@ unsafe fn columns<V: Lanes + Read<D>, D: Convert>(
 /// Adds the lanes of a vector to sums in `f64`.
 #[allow(unsafe_code)]
 #[inline(always)]
-fn add_lanes<V: Lanes>(sums: &mut [f64; MOST_LANES], vector: V) {
-    let mut lanes = [V::Scalar::ZERO; MOST_LANES];
+fn add_lanes<V: Lanes>(sums: &mut [f64; WIDTH], vector: V) {
+    let mut lanes = [V::Scalar::ZERO; WIDTH];
     // SAFETY: the array holds at least LANES numbers.
     unsafe { vector.store(lanes.as_mut_ptr()) }
     for (sum, lane) in sums[..V::LANES].iter_mut().zip(&lanes[..V::LANES]) {

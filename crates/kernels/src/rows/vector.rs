@@ -17,6 +17,8 @@ pub(crate) const MOST_LANES: usize = 16;
 pub(crate) trait Vector: Copy {
     type Scalar: Real;
     const LANES: usize;
+    /// Whether four vectors stay in registers where one does.
+    const HAS_MANY_REGISTERS: bool = true;
 
     fn splat(value: Self::Scalar) -> Self;
     /// # Safety
@@ -33,6 +35,8 @@ pub(crate) trait Vector: Copy {
     fn mul_add_if_nonzero(self, factor: Self, summand: Self) -> Self;
     /// The larger one. Where one is NaN, either.
     fn max(self, other: Self) -> Self;
+    /// The smaller one. Where one is NaN, either.
+    fn min(self, other: Self) -> Self;
     /// The lanes below `count`, and `fill` in the others.
     fn keep(self, count: usize, fill: Self::Scalar) -> Self;
     /// e^self for self ≤ a little above 0: exactly 0 for −∞ and wherever the result would be
@@ -42,6 +46,11 @@ pub(crate) trait Vector: Copy {
     fn tanh(self) -> Self;
     /// The largest lane. If a lane is NaN, anything.
     fn largest(self) -> Self::Scalar;
+    /// The smallest lane. If a lane is NaN, anything.
+    #[inline(always)]
+    fn smallest(self) -> Self::Scalar {
+        -self.mul(Self::splat(-Self::Scalar::ONE)).largest()
+    }
     /// The sum of the lanes, in `f64`.
     fn sum(self) -> f64;
     /// Whether a lane equals the lane of the other.
@@ -49,6 +58,9 @@ pub(crate) trait Vector: Copy {
     /// Has memory fetched into the caches, if there is an instruction for it; wherever it points.
     #[inline(always)]
     fn prefetch<T>(_from: *const T) {}
+    /// The same, for memory that is going to be written.
+    #[inline(always)]
+    fn prefetch_to_write<T>(_to: *mut T) {}
     /// Lets other threads see what was written past the caches.
     fn fence() {}
 }
@@ -83,23 +95,25 @@ pub(crate) trait Read<T: Convert>: Vector {
         unsafe { Self::load(lanes.as_ptr()) }
     }
 
-    /// `to[j·LANES + i]` = element j of row i, for j below `count` ≤ `LANES` and every lane i.
+    /// `to[j·stride + i]` = element j of row i, for j below `count` ≤ 16 and every lane i.
     ///
     /// # Safety
-    /// `count` elements can be read from each of `LANES` rows, `count`·`LANES` numbers written.
+    /// There are `LANES` rows, and `count` elements can be read from each; as many vectors can be
+    /// written, `stride` numbers apart.
     #[inline(always)]
     unsafe fn read_columns(
-        rows: &[*const T; MOST_LANES],
+        rows: &[*const T],
         from: usize,
         count: usize,
         to: *mut Self::Scalar,
+        stride: usize,
     ) {
-        for (lane, row) in rows[..Self::LANES].iter().enumerate() {
+        for (lane, row) in rows.iter().enumerate() {
             for column in 0..count {
                 // SAFETY: promised by the caller.
                 unsafe {
                     let value = Self::Scalar::widen(row.add(from + column).read_unaligned());
-                    to.add(column * Self::LANES + lane).write(value);
+                    to.add(column * stride + lane).write(value);
                 }
             }
         }
@@ -142,24 +156,24 @@ pub(crate) trait Write<T: Convert>: Read<T> {
         unsafe { self.write(to) }
     }
 
-    /// Element j of row i = `from[j·LANES + i]`, for j below `count` ≤ `LANES` and the first
-    /// `lanes` rows i.
+    /// Element j of row i = `from[j·stride + i]`, for j below `count` ≤ 16 and every row i.
     ///
     /// # Safety
-    /// `count` elements can be written to each of `lanes` rows, `count`·`LANES` numbers read.
+    /// There are at most `LANES` rows, and `count` elements can be written to each; as many vectors
+    /// can be read, `stride` numbers apart.
     #[inline(always)]
     unsafe fn write_columns(
-        rows: &[*mut T; MOST_LANES],
-        lanes: usize,
+        rows: &[*mut T],
         to: usize,
         count: usize,
         from: *const Self::Scalar,
+        stride: usize,
     ) {
-        for (lane, row) in rows[..lanes].iter().enumerate() {
+        for (lane, row) in rows.iter().enumerate() {
             for column in 0..count {
                 // SAFETY: promised by the caller.
                 unsafe {
-                    let value = from.add(column * Self::LANES + lane).read();
+                    let value = from.add(column * stride + lane).read();
                     row.add(to + column).write_unaligned(value.narrow());
                 }
             }

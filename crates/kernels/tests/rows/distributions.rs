@@ -1,8 +1,15 @@
 //! Which row is the first that is no distribution, against the definition.
 
+use std::mem::MaybeUninit;
+
 use half::{bf16, f16};
+
 use proptest::prelude::*;
-use softlabel_kernels::rows::{BadRow, first_bad_row};
+use softlabel_kernels::rows::{
+    BadRow, Dense, DenseRows, Element, Masses, MassesBy, Options, Outputs, Scale, Target,
+    TargetError, first_bad_row, spatial_cross_entropy, spatial_cross_entropy_gradient,
+    spatial_cross_entropy_in_place,
+};
 
 const TOLERANCE: f64 = 1e-2;
 
@@ -32,7 +39,7 @@ proptest! {
     #[test]
     fn the_first_bad_row_is_found(
         items in 1usize..6,
-        classes in 1usize..40,
+        classes in prop_oneof![1usize..40, 65usize..150],
         spatial in prop::sample::select(vec![1usize, 3, 16, 600]),
         spoiled in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4), 0..4),
         skipped in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
@@ -56,17 +63,91 @@ proptest! {
         let small: Vec<f16> = values.iter().map(|&value| f16::from_f64(value)).collect();
         let ignored = Some(&ignored[..]);
         let limit = TOLERANCE;
-        prop_assert_eq!(find(first_bad_row(&values, classes, spatial, ignored, limit, threads).unwrap()), expected);
-        prop_assert_eq!(find(first_bad_row(&single, classes, spatial, ignored, limit, threads).unwrap()), expected);
-        prop_assert_eq!(find(first_bad_row(&half, classes, spatial, ignored, limit, threads).unwrap()), expected);
-        prop_assert_eq!(find(first_bad_row(&small, classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(DenseRows::F64(&values), classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(DenseRows::F32(&single), classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(DenseRows::Bf16(&half), classes, spatial, ignored, limit, threads).unwrap()), expected);
+        prop_assert_eq!(find(first_bad_row(DenseRows::F16(&small), classes, spatial, ignored, limit, threads).unwrap()), expected);
+        for rows in [DenseRows::F32(&single), DenseRows::Bf16(&half), DenseRows::F16(&small)] {
+            let of = |share: f32| passes::<f32>(rows, classes, spatial, share, ignored, threads);
+            for found in of(1.0).into_iter().chain(of(0.9)) {
+                prop_assert_eq!(find(found), expected);
+            }
+        }
+        for rows in [DenseRows::F64(&values), DenseRows::F32(&single)] {
+            for found in passes::<f64>(rows, classes, spatial, 1.0, ignored, threads) {
+                prop_assert_eq!(find(found), expected);
+            }
+        }
+        for found in passes::<f32>(DenseRows::F64(&values), classes, spatial, 1.0, ignored, threads) {
+            prop_assert_eq!(find(found), expected);
+        }
     }
+}
+
+/// What the cross-entropy says of rows that are smoothed towards uniform: forward alone, with a gradient, and in
+/// place, which must leave the logits alone if a row is bad.
+fn passes<T: Element<Sum: From<f32>> + Default + PartialEq>(
+    rows: DenseRows<'_>,
+    classes: usize,
+    spatial: usize,
+    share: f32,
+    ignored: Option<&[bool]>,
+    threads: usize,
+) -> Vec<Option<BadRow>> {
+    let uniform = (1.0 - share) / classes as f32;
+    let masses = Masses { label: 0.0f32.into(), uniform: uniform.into(), dense: share.into() };
+    let target = Target {
+        labels: None,
+        masses: MassesBy::All(masses),
+        dense: Dense::Rows(rows),
+        ignored,
+        tolerance: Some(TOLERANCE),
+        ..Target::labels(&[], 0.0f32.into())
+    };
+    let mut logits = vec![T::default(); rows.len()];
+    let mut losses = vec![T::Sum::default(); rows.len() / classes];
+    let options = Options::default();
+    let scale = Scale::All(1.0f32.into());
+    let bad = |result: Result<(), TargetError>| match result {
+        Ok(()) => None,
+        Err(TargetError::Row(bad)) => Some(bad),
+        Err(other) => panic!("{other}"),
+    };
+    let outputs = Outputs::losses(&mut losses);
+    let forward =
+        spatial_cross_entropy(&logits, classes, spatial, &target, &options, outputs, threads);
+    let mut gradient = vec![MaybeUninit::uninit(); logits.len()];
+    let outputs = Outputs::losses(&mut losses);
+    let backward = spatial_cross_entropy_gradient(
+        &logits,
+        classes,
+        spatial,
+        &target,
+        &options,
+        scale,
+        &mut gradient,
+        outputs,
+        threads,
+    );
+    let outputs = Outputs::losses(&mut losses);
+    let in_place = spatial_cross_entropy_in_place(
+        &mut logits,
+        classes,
+        spatial,
+        &target,
+        &options,
+        scale,
+        outputs,
+        threads,
+    );
+    assert!(in_place.is_ok() || logits.iter().all(|logit| *logit == T::default()));
+    [forward, backward, in_place].map(bad).to_vec()
 }
 
 #[test]
 fn what_is_wrong_is_said() {
     let rows = [0.5f32, 0.5, 0.5, 0.5, 0.25, -0.25, 1.0, 0.0, 0.5, 0.6, 0.0, 0.0];
-    let find = |values: &[f32]| first_bad_row(values, 4, 1, None, 1e-3, 2).unwrap();
+    let find = |values: &[f32]| first_bad_row(DenseRows::F32(values), 4, 1, None, 1e-3, 2).unwrap();
     assert_eq!(find(&rows[..4]), Some(BadRow::Sum { row: 0, found: 2.0 }));
     assert_eq!(find(&rows[4..]), Some(BadRow::Value { row: 0, class: 1, found: -0.25 }));
     assert_eq!(find(&[]), None);
@@ -74,7 +155,7 @@ fn what_is_wrong_is_said() {
 
 #[test]
 fn lengths_that_do_not_fit_are_errors() {
-    assert!(first_bad_row(&[0.5f32; 3], 2, 1, None, 0.1, 1).is_err());
-    assert!(first_bad_row(&[0.5f32; 4], 2, 1, Some(&[false]), 0.1, 1).is_err());
-    assert!(first_bad_row(&[0.5f32; 4], 0, 1, None, 0.1, 1).is_err());
+    assert!(first_bad_row(DenseRows::F32(&[0.5; 3]), 2, 1, None, 0.1, 1).is_err());
+    assert!(first_bad_row(DenseRows::F32(&[0.5; 4]), 2, 1, Some(&[false]), 0.1, 1).is_err());
+    assert!(first_bad_row(DenseRows::F32(&[0.5; 4]), 0, 1, None, 0.1, 1).is_err());
 }

@@ -240,6 +240,7 @@ where
             }),
             ignore_index: self.ignore_index,
             ignored: self.ignored.as_deref(),
+            tolerance: None,
         }
     }
 

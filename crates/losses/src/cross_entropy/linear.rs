@@ -27,7 +27,7 @@ use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
 use super::numbers::{Numbers, refused};
 use super::operators::{self, Rows};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Way};
 use super::{CrossEntropy, CrossEntropyOutput, LogitOptions, Target};
 use crate::Result;
 use crate::numeric::computing_kind;
@@ -125,7 +125,8 @@ impl LinearCrossEntropy {
     ) -> Result<CrossEntropyOutput> {
         let width = check_layer(hidden, weight, bias)?;
         let loss = self.loss.in_batch(self.loss.ignore_index());
-        let prepared = Prepared::new(&loss, &logits_in_shape(hidden, weight)?, target, false)?;
+        let prepared =
+            Prepared::new(&loss, &logits_in_shape(hidden, weight)?, target, Way::Checked)?;
         let divisor = divisor(loss.reduction, prepared.counted, prepared.weight_sum)?;
         let inputs: Vec<&Tensor> = [hidden, weight].into_iter().chain(bias).collect();
         let node = Node::new("LinearCrossEntropy", &inputs)?;

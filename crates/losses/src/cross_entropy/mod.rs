@@ -45,7 +45,7 @@ use tch::{Device, Kind, Tensor};
 use self::fused::{Place, Wanted};
 pub use self::linear::LinearCrossEntropy;
 use self::plan::Plan;
-use self::prepare::Prepared;
+use self::prepare::{Prepared, Way};
 pub use self::target::Target;
 use crate::row_losses::divisor;
 use crate::{Result, RowLosses};
@@ -166,9 +166,9 @@ impl CrossEntropy {
     /// Multiplies the logits by a number: 1/T for a temperature T, 1/√D for unscaled products.
     ///
     /// # Errors
-    /// Unless it is positive and finite.
+    /// Unless it is in [1e-30, 1e30], which f32 has room for.
     pub fn with_logit_scale(mut self, scale: f64) -> Result<Self> {
-        crate::check::positive("the scale of the logits", scale)?;
+        crate::check::factor("the scale of the logits", scale)?;
         self.options.scale = scale;
         Ok(self)
     }
@@ -176,9 +176,9 @@ impl CrossEntropy {
     /// Keeps the scaled logits within ±`cap`, smoothly: c·tanh(z/c).
     ///
     /// # Errors
-    /// Unless it is positive and finite.
+    /// Unless it is in [1e-30, 1e30], which f32 has room for.
     pub fn with_softcap(mut self, cap: f64) -> Result<Self> {
-        crate::check::positive("the cap of the logits", cap)?;
+        crate::check::factor("the cap of the logits", cap)?;
         self.options.softcap = Some(cap);
         Ok(self)
     }
@@ -369,7 +369,7 @@ impl CrossEntropy {
         }
         let last = class_last(logits, self.class_axis, "logits")?;
         let weighed = self.with_asked(Reduction::default());
-        match Prepared::new(&weighed, &last, target, false)?.weight_sum {
+        match Prepared::new(&weighed, &last, target, Way::Checked)?.weight_sum {
             None => Ok(losses),
             Some(sum) => Ok(losses.with_weight_sum(Tensor::from(sum))),
         }
@@ -387,7 +387,7 @@ impl CrossEntropy {
         target: Target<'_>,
         kind: Kind,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let prepared = Prepared::new(self, logits, target, false)?;
+        let prepared = Prepared::new(self, logits, target, Way::Checked)?;
         let rows = operators::target_rows(&prepared, kind)?;
         let ignored = prepared.ignored()?;
         let rows = match &ignored {
@@ -431,7 +431,8 @@ impl CrossEntropy {
         let second = self.class_axis == ClassAxis::Second && input.dim() > 2;
         let fused = input.device() == Device::Cpu && !self.second_derivatives;
         let spatial = fused && second && input.is_contiguous();
-        let prepared = Prepared::new(self, &last, target, spatial)?;
+        let way = if fused { Way::Kernels { spatial } } else { Way::Checked };
+        let prepared = Prepared::new(self, &last, target, way)?;
         let divisor = divisor(self.reduction, prepared.counted, prepared.weight_sum)?;
         if !fused {
             let mut output = self.through_operators(&last, &prepared, divisor, asked)?;

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use softlabel_core::Error as CoreError;
 use softlabel_kernels::rows::{
-    Dense, DenseRows, Masses, MassesBy, Second, SecondShare, Target, TargetError,
+    BadRow, Dense, DenseRows, Masses, MassesBy, Second, SecondShare, Target, TargetError,
 };
 use softlabel_targets::{
     Dense as PlannedDense, Masses as PlannedMasses, MassesBy as PlannedMassesBy,
 };
-use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::slices::slice;
+use softlabel_tensor::{Error as TensorError, SOFT_ROW_TOLERANCE};
 
 use super::prepare::{Part, Prepared};
 use crate::Result;
@@ -27,6 +27,7 @@ pub(super) struct Numbers<'a, A> {
     second: Option<(&'a [i64], Vec<A>)>,
     ignore_index: Option<i64>,
     ignored: Option<&'a [bool]>,
+    tolerance: Option<f64>,
 }
 
 enum By {
@@ -70,6 +71,7 @@ impl<'a, A: Number> Numbers<'a, A> {
             second,
             ignore_index: prepared.ignore_index,
             ignored: prepared.ignored.as_ref().map(slice::<bool>).transpose()?,
+            tolerance: prepared.tolerance,
         })
     }
 
@@ -103,6 +105,7 @@ impl<'a, A: Number> Numbers<'a, A> {
             second,
             ignore_index: self.ignore_index,
             ignored: self.ignored.map(|ignored| part(ignored, rows)),
+            tolerance: self.tolerance,
         }
     }
 }
@@ -112,8 +115,17 @@ fn part<T>(values: &[T], range: Range<usize>) -> &[T] {
     values.get(range).unwrap_or_default()
 }
 
-/// What the kernels refuse has been checked before, so this is for what was overlooked.
+/// What the kernels refuse: a soft row that is no distribution, or what a check before them overlooked.
 pub(super) fn refused(error: &TargetError) -> crate::Error {
-    let found = error.to_string();
-    TensorError::from(CoreError::mismatch("target", "one that fits the logits", found)).into()
+    let what = "soft targets";
+    let error = match *error {
+        TargetError::Row(BadRow::Value { row, class, found }) => {
+            CoreError::BadValue { what, expected: "a probability", row, class, found }
+        }
+        TargetError::Row(BadRow::Sum { row, found }) => {
+            CoreError::RowSum { what, row, found, tolerance: SOFT_ROW_TOLERANCE }
+        }
+        ref other => CoreError::mismatch("target", "one that fits the logits", other.to_string()),
+    };
+    TensorError::from(error).into()
 }

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use softlabel_core::{Error as CoreError, Normalizer, Reduction};
-use softlabel_kernels::rows::{BadRow, first_bad_row};
+use softlabel_kernels::rows::{TargetError as KernelError, first_bad_row, tally_labels};
 use softlabel_targets::{Dense, FusedTarget, Masses, MassesBy};
 use softlabel_tensor::slices::slice;
 use softlabel_tensor::{
@@ -19,7 +18,23 @@ use super::plan::Plan;
 use super::{CrossEntropy, Target};
 use crate::Result;
 use crate::numeric::computing_kind;
-use crate::rows::threads;
+use crate::rows::{dense_rows, threads};
+
+/// How a target is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All of it is checked; rows get their classes last.
+    Checked,
+    /// For one call of the row kernels, which check soft rows in passing. Rows stay where the logits have their
+    /// classes if `spatial`, else their classes become last.
+    Kernels { spatial: bool },
+}
+
+impl Way {
+    fn is_spatial(self) -> bool {
+        self == Self::Kernels { spatial: true }
+    }
+}
 
 /// The dense part of a target.
 #[derive(Debug)]
@@ -56,16 +71,17 @@ pub(super) struct Prepared {
     pub(super) counted: f64,
     /// The sum of the weights of those that count, if there are weights and they are asked for.
     pub(super) weight_sum: Option<f64>,
+    /// How far from 1 the sum of a row may be, if the kernels are to check that.
+    pub(super) tolerance: Option<f64>,
 }
 
 impl Prepared {
-    /// `logits` are class-last. Rows stay where the logits have their classes if `spatial`, else their classes
-    /// become last.
+    /// `logits` are class-last.
     pub(super) fn new(
         loss: &CrossEntropy,
         logits: &Tensor,
         target: Target<'_>,
-        spatial: bool,
+        way: Way,
     ) -> Result<Self> {
         let classes = logits.size().last().copied().unwrap_or_default();
         let plan = loss.plan(usize::try_from(classes).unwrap_or_default())?;
@@ -74,20 +90,21 @@ impl Prepared {
         }
         match target {
             Target::Hard(labels) => {
-                let labels = checked_labels(labels, logits, loss.ignore_index, "labels")?;
+                let (labels, ignored) =
+                    checked_labels(labels, logits, loss.ignore_index, "labels")?;
                 let masses = with_class_weights(&plan.fused.masses, plan.weights.as_deref());
                 let mut prepared = Self::planned(loss, plan, logits, masses);
                 prepared.labels = Some(labels);
-                prepared.count(loss.reduction)?;
+                prepared.count(loss.reduction, ignored)?;
                 Ok(prepared)
             }
             Target::Smoothed { labels, epsilons } => {
                 Self::smoothed(loss, &plan, logits, labels, epsilons)
             }
             Target::Mixed { first, second, share_of_second } => {
-                Self::mixed(loss, &plan, logits, [first, second], share_of_second, spatial)
+                Self::mixed(loss, &plan, logits, [first, second], share_of_second, way)
             }
-            Target::Soft(rows) => Self::soft(loss, plan, logits, rows, None, spatial),
+            Target::Soft(rows) => Self::soft(loss, plan, logits, rows, None, way),
             Target::Masked { rows, counted } => {
                 const WHAT: &str = "mask of the samples that count";
                 let (kind, leading) = (counted.f_kind()?, leading(logits));
@@ -101,7 +118,7 @@ impl Prepared {
                 }
                 check_same_device(counted, logits, WHAT)?;
                 let ignored = counted.f_logical_not()?.f_contiguous()?;
-                Self::soft(loss, plan, logits, rows, Some(ignored), spatial)
+                Self::soft(loss, plan, logits, rows, Some(ignored), way)
             }
         }
     }
@@ -120,6 +137,7 @@ impl Prepared {
             ignore_index: loss.ignore_index,
             ignored: None,
             weight_sum: None,
+            tolerance: None,
         }
     }
 
@@ -131,7 +149,7 @@ impl Prepared {
         labels: &Tensor,
         epsilons: &[f64],
     ) -> Result<Self> {
-        let labels = checked_labels(labels, logits, loss.ignore_index, "labels")?;
+        let (labels, ignored) = checked_labels(labels, logits, loss.ignore_index, "labels")?;
         check_count("epsilons", labels.numel(), epsilons)?;
         let fused = loss.smoothing.fused_per_row(plan.classes, epsilons)?;
         let masses = match (&fused.masses, &plan.weights) {
@@ -149,7 +167,7 @@ impl Prepared {
         let plan = Arc::new(plan.with_targets(fused));
         let mut prepared = Self::planned(loss, plan, logits, masses);
         prepared.labels = Some(labels);
-        prepared.count(loss.reduction)?;
+        prepared.count(loss.reduction, ignored)?;
         Ok(prepared)
     }
 
@@ -160,10 +178,10 @@ impl Prepared {
         logits: &Tensor,
         [first, second]: [&Tensor; 2],
         shares: &[f64],
-        spatial: bool,
+        way: Way,
     ) -> Result<Self> {
-        let first = checked_labels(first, logits, loss.ignore_index, "first labels")?;
-        let second = checked_labels(second, logits, loss.ignore_index, "second labels")?;
+        let (first, _) = checked_labels(first, logits, loss.ignore_index, "first labels")?;
+        let (second, _) = checked_labels(second, logits, loss.ignore_index, "second labels")?;
         check_count("shares of the second label", first.numel(), shares)?;
         for &share in shares {
             crate::check::share("the share of the second label", share)?;
@@ -172,7 +190,7 @@ impl Prepared {
         let mut prepared = Self::planned(loss, Arc::clone(plan), logits, masses);
         prepared.labels = Some(first);
         prepared.second = Some(Second { labels: second, shares: shares.to_vec() });
-        prepared.count(loss.reduction)?;
+        prepared.count(loss.reduction, None)?;
         prepared.ignored = prepared.ignored()?;
         let by_label = matches!(plan.fused.dense, Dense::Matrix(_))
             || matches!(plan.fused.masses, MassesBy::Class(_))
@@ -181,7 +199,7 @@ impl Prepared {
             // Two labels have two sets of masses: only a row of its own says both.
             let rows = prepared.label_rows(computing_kind(logits)?)?;
             let rows = smoothed_rows(&plan.fused, &rows)?;
-            prepared.part = Part::Rows(placed(rows, spatial)?);
+            prepared.part = Part::Rows(placed(rows, way)?);
             prepared.masses = ROWS;
             // What is still asked of a label is whether it was predicted.
             prepared.second = None;
@@ -196,11 +214,13 @@ impl Prepared {
         logits: &Tensor,
         rows: &Tensor,
         ignored: Option<Tensor>,
-        spatial: bool,
+        way: Way,
     ) -> Result<Self> {
-        let (part, masses) = soft_rows(loss, &plan, logits, rows, ignored.as_ref(), spatial)?;
+        let (part, masses, tolerance) =
+            soft_rows(loss, &plan, logits, rows, ignored.as_ref(), way)?;
         let mut prepared = Self::planned(loss, plan, logits, masses);
         prepared.part = Part::Rows(part);
+        prepared.tolerance = tolerance;
         if let Some(ignored) = &ignored {
             prepared.counted -= i64::try_from(ignored.f_sum(Kind::Int64)?)? as f64;
         }
@@ -248,6 +268,7 @@ impl Prepared {
             ignored: self.ignored.as_ref().map(flat).transpose()?,
             counted: self.counted,
             weight_sum: self.weight_sum,
+            tolerance: self.tolerance,
         })
     }
 
@@ -314,17 +335,21 @@ impl Prepared {
         Ok(rows)
     }
 
-    /// Counts the samples and adds up the weights of their labels.
-    fn count(&mut self, reduction: Reduction) -> Result<()> {
-        let ignored = self.ignored()?;
-        if let Some(ignored) = &ignored {
-            self.counted -= i64::try_from(ignored.f_sum(Kind::Int64)?)? as f64;
-        }
+    /// Counts the samples, if it is not known how many are ignored, and adds up the weights of their labels.
+    fn count(&mut self, reduction: Reduction, ignored: Option<usize>) -> Result<()> {
+        self.counted -= match ignored {
+            Some(ignored) => ignored as f64,
+            None => match self.ignored()? {
+                Some(ignored) => i64::try_from(ignored.f_sum(Kind::Int64)?)? as f64,
+                None => 0.0,
+            },
+        };
         let is_asked = reduction == Reduction::Mean(Normalizer::WeightSum);
         let (Some(weights), Some(labels), true) = (&self.plan.weights, &self.labels, is_asked)
         else {
             return Ok(());
         };
+        let ignored = self.ignored()?;
         let weights = Tensor::f_from_slice(weights)?.f_to_device(labels.device())?;
         let of = |labels: &Tensor| -> Result<Tensor> {
             Ok(match &ignored {
@@ -388,17 +413,24 @@ fn with_class_weights(masses: &MassesBy, weights: Option<&[f64]>) -> MassesBy {
     }
 }
 
-/// Checked, on the device of the logits, as `i64`.
+/// Checked, on the device of the logits, as `i64`; and how many are ignored, where counting is cheap.
 fn checked_labels(
     labels: &Tensor,
     logits: &Tensor,
     ignore_index: Option<i64>,
     what: &'static str,
-) -> Result<Tensor> {
+) -> Result<(Tensor, Option<usize>)> {
     let labels = check_labels_fit(labels, logits, what)?.f_contiguous()?;
     let classes = logits.size().last().copied().unwrap_or_default();
+    if labels.device() == Device::Cpu {
+        let count = usize::try_from(classes).unwrap_or_default();
+        let tally = tally_labels(slice(&labels)?, count, ignore_index);
+        if tally.outside == 0 {
+            return Ok((labels, Some(tally.ignored)));
+        }
+    }
     check_label_values(&labels, classes, ignore_index)?;
-    Ok(labels)
+    Ok((labels, None))
 }
 
 fn check_count(what: &'static str, samples: usize, values: &[f64]) -> Result<()> {
@@ -409,31 +441,38 @@ fn check_count(what: &'static str, samples: usize, values: &[f64]) -> Result<()>
     Err(TensorError::from(CoreError::mismatch(what, expected, found)).into())
 }
 
-/// Soft rows, checked, contiguous, and smoothed: by their masses if that is all it takes.
+/// Soft rows, contiguous, and smoothed: by their masses if that is all it takes. They are checked, unless the
+/// kernels are to do it, with a tolerance.
 fn soft_rows(
     loss: &CrossEntropy,
     plan: &Plan,
     logits: &Tensor,
     rows: &Tensor,
     ignored: Option<&Tensor>,
-    spatial: bool,
-) -> Result<(Tensor, MassesBy)> {
+    way: Way,
+) -> Result<(Tensor, MassesBy, Option<f64>)> {
     let given = rows.f_detach()?;
     let rows = class_last(&given, loss.class_axis, "soft targets")?;
     check_soft_rows_fit(&rows, logits)?;
-    let placed_rows = if spatial { given } else { rows.shallow_clone() }.f_contiguous()?;
-    if rows.device() == Device::Cpu {
-        let spatial = if spatial { leading(logits).iter().skip(1).product() } else { 1 };
-        check_distributions(&placed_rows, plan.classes, spatial, ignored)?;
-    } else {
+    let placed_rows = if way.is_spatial() { given } else { rows.shallow_clone() }.f_contiguous()?;
+    let by_masses = match (&plan.fused.masses, &plan.fused.dense) {
+        (MassesBy::All(masses), Dense::None) => {
+            Some(Masses { label: 0.0, uniform: masses.uniform, dense: masses.label })
+        }
+        _ => None,
+    };
+    let tolerance = (by_masses.is_some() && way != Way::Checked).then_some(SOFT_ROW_TOLERANCE);
+    if rows.device() != Device::Cpu {
         check_soft_row_values(&rows, ignored)?;
+    } else if tolerance.is_none() {
+        let spatial = if way.is_spatial() { leading(logits).iter().skip(1).product() } else { 1 };
+        check_distributions(&placed_rows, plan.classes, spatial, ignored)?;
     }
-    if let (MassesBy::All(masses), Dense::None) = (&plan.fused.masses, &plan.fused.dense) {
-        let masses = Masses { label: 0.0, uniform: masses.uniform, dense: masses.label };
-        return Ok((placed_rows, MassesBy::All(masses)));
+    if let Some(masses) = by_masses {
+        return Ok((placed_rows, MassesBy::All(masses), tolerance));
     }
     let rows = smoothed_rows(&plan.fused, &rows.f_to_kind(computing_kind(logits)?)?)?;
-    Ok((placed(rows, spatial)?, ROWS))
+    Ok((placed(rows, way)?, ROWS, None))
 }
 
 /// [`check_soft_row_values`] in one read.
@@ -446,32 +485,16 @@ fn check_distributions(
     let ignored = ignored.map(slice::<bool>).transpose()?;
     let spatial = usize::try_from(spatial).unwrap_or_default();
     let (tolerance, threads) = (SOFT_ROW_TOLERANCE, threads());
-    let bad = match rows.f_kind()? {
-        Kind::Double => {
-            first_bad_row::<f64>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
-        }
-        Kind::BFloat16 => {
-            first_bad_row::<bf16>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
-        }
-        Kind::Half => {
-            first_bad_row::<f16>(slice(rows)?, classes, spatial, ignored, tolerance, threads)
-        }
-        _ => first_bad_row::<f32>(slice(rows)?, classes, spatial, ignored, tolerance, threads),
-    };
-    let what = "soft targets";
-    let error = match bad.map_err(|error| refused(&error))? {
-        None => return Ok(()),
-        Some(BadRow::Value { row, class, found }) => {
-            CoreError::BadValue { what, expected: "a probability", row, class, found }
-        }
-        Some(BadRow::Sum { row, found }) => CoreError::RowSum { what, row, found, tolerance },
-    };
-    Err(TensorError::from(error).into())
+    let bad = first_bad_row(dense_rows(rows)?, classes, spatial, ignored, tolerance, threads);
+    match bad.map_err(|error| refused(&error))? {
+        None => Ok(()),
+        Some(bad) => Err(refused(&KernelError::Row(bad))),
+    }
 }
 
 /// Rows `[.., K]` as the logits lie.
-fn placed(rows: Tensor, spatial: bool) -> Result<Tensor> {
-    let rows = if spatial { rows.f_movedim_int(-1, 1)? } else { rows };
+fn placed(rows: Tensor, way: Way) -> Result<Tensor> {
+    let rows = if way.is_spatial() { rows.f_movedim_int(-1, 1)? } else { rows };
     Ok(rows.f_contiguous()?)
 }
 

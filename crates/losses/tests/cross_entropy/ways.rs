@@ -43,11 +43,11 @@ fn options_out_of_range_are_named() {
     let new = CrossEntropy::new;
     assert_eq!(
         message(new().with_logit_scale(0.0)),
-        "the scale of the logits must be positive and finite, found 0"
+        "the scale of the logits must be in [1e-30, 1e30], found 0"
     );
     assert_eq!(
         message(new().with_softcap(-1.0)),
-        "the cap of the logits must be positive and finite, found -1"
+        "the cap of the logits must be in [1e-30, 1e30], found -1"
     );
     assert_eq!(
         message(new().with_z_loss(f64::NAN)),

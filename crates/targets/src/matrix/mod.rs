@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::Error as Core;
 
 use crate::distribution::{check_count, check_rows, normalized, softmax};
-use crate::{Error, Result};
+use crate::{Error, HistogramTarget, Result};
 
 pub use hierarchy::{ClassTree, Hierarchy};
 pub use online::OnlineLabelSmoothing;
@@ -147,6 +147,35 @@ impl ClassMatrix {
             values.extend(normalized(WHAT, row, counts, &added)?);
         }
         Ok(Self { values, classes })
+    }
+
+    /// The distribution of a value for each label: row y is that of `values[y]`, such as the age or the rating that
+    /// class y stands for. As a prior with ε = 1 it makes regression by classification of a classification whose
+    /// classes are numbers.
+    ///
+    /// # Errors
+    /// If there are not as many values as classes of the histogram, or a value has no place in it.
+    ///
+    /// ```
+    /// use softlabel_targets::{ClassMatrix, HistogramTarget};
+    ///
+    /// // Bins of width 1 around 0, 1 and 2.
+    /// let gauss = HistogramTarget::hl_gauss_by_ratio(-0.5, 2.5, 3, 0.75)?;
+    /// let matrix = ClassMatrix::from_histogram(&gauss, &[0.0, 1.0, 2.0])?;
+    /// assert!((matrix.as_slice()[4] - 0.5186).abs() < 1e-4);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    pub fn from_histogram(histogram: &HistogramTarget, values: &[f64]) -> Result<Self> {
+        let classes = histogram.classes();
+        if values.len() != classes {
+            let (expected, found) = (format!("{classes}, one a class"), values.len().to_string());
+            return Err(Core::mismatch("values of the classes", expected, found).into());
+        }
+        let mut rows = vec![0.0; classes * classes];
+        for (row, &value) in rows.chunks_exact_mut(classes).zip(values) {
+            histogram.encode_into(value, row)?;
+        }
+        Ok(Self { values: rows, classes })
     }
 
     /// Row y: the distribution that goes with label y; nothing for a label that is not below

@@ -6,8 +6,8 @@ use super::Convention;
 use super::fused::Dense;
 use crate::settings::check_settings;
 use crate::{
-    AllowedClasses, ClassDistribution, ClassMatrix, ClassTree, Error, Hierarchy, Ordinal,
-    OrdinalDistance, Result,
+    AllowedClasses, ClassDistribution, ClassMatrix, ClassTree, Error, Hierarchy, HistogramTarget,
+    Ordinal, OrdinalDistance, Result,
 };
 
 /// π, the distribution that receives what is taken from the label.
@@ -24,11 +24,13 @@ use crate::{
 /// | `{ kind = "similarity", matrix = [[1, 0.5], [0.5, 1]], temperature = 0.1 }` | the same from similarities |
 /// | `{ kind = "similarity", embeddings = [[1, 0], [1, 1]], temperature = 0.1 }` | the same from embeddings |
 /// | `{ kind = "confusion", matrix = [[90, 10], [5, 95]], pseudo_count = 1 }` | the same from counts |
+/// | `{ kind = "histogram", target = { kind = "hl_gauss", .. }, values = [0.5, 1, 2] }` | a row for each label, as [`HistogramTarget`] encodes its value |
 /// | `{ kind = "ordinal", distance = "absolute", scale = 1.0, positions = [0, 1, 5] }` | [`Ordinal`] |
 /// | `{ kind = "hierarchy", paths = [["animal"], ["animal"], []], beta = 4 }` | [`Hierarchy`] |
 /// | `{ kind = "hierarchy", parents = [3, 3, 4, 4, 4], beta = 4 }` | the same from parent links |
 ///
-/// `pseudo_count` (0 if not given) and `positions` may be left out. Counts, similarities, embeddings and paths are
+/// `pseudo_count` (0 if not given), `positions` and `values` (both 0, 1, 2, .. if not given) may be left out. Counts,
+/// similarities, embeddings, histograms and paths are
 /// read and worked out; what is written back is the vector, matrix or parent links that came of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]
@@ -160,6 +162,10 @@ struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<HistogramTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     distance: Option<OrdinalDistance>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scale: Option<f64>,
@@ -183,6 +189,7 @@ enum Kind {
     Matrix,
     Similarity,
     Confusion,
+    Histogram,
     Ordinal,
     Hierarchy,
 }
@@ -200,6 +207,7 @@ impl Kind {
                 ("similarity", &[&["matrix", "temperature"], &["embeddings", "temperature"]], &[])
             }
             Self::Confusion => ("confusion", &[&["matrix"]], &["pseudo_count"]),
+            Self::Histogram => ("histogram", &[&["target"]], &["values"]),
             Self::Ordinal => ("ordinal", &[&["distance", "scale"]], &["positions"]),
             Self::Hierarchy => ("hierarchy", &[&["parents", "beta"], &["paths", "beta"]], &[]),
         }
@@ -218,6 +226,8 @@ impl TryFrom<Settings> for Prior {
             ("matrix", settings.matrix.is_some()),
             ("embeddings", settings.embeddings.is_some()),
             ("temperature", settings.temperature.is_some()),
+            ("target", settings.target.is_some()),
+            ("values", settings.values.is_some()),
             ("distance", settings.distance.is_some()),
             ("scale", settings.scale.is_some()),
             ("positions", settings.positions.is_some()),
@@ -266,6 +276,13 @@ impl TryFrom<Settings> for Prior {
                 crate::matrix::check_square("confusion counts", &rows)?;
                 Ok(ClassMatrix::from_confusion(&rows.concat(), rows.len(), pseudo_count)?.into())
             }
+            Kind::Histogram => {
+                let histogram = settings.target.ok_or_else(incomplete)?;
+                let values = settings.values.unwrap_or_else(|| {
+                    (0..histogram.classes()).map(|class| class as f64).collect()
+                });
+                Ok(ClassMatrix::from_histogram(&histogram, &values)?.into())
+            }
             Kind::Ordinal => {
                 let distance = settings.distance.ok_or_else(incomplete)?;
                 let ordinal = Ordinal::new(distance, number(settings.scale)?)?;
@@ -296,6 +313,8 @@ impl From<Prior> for Settings {
             matrix: None,
             embeddings: None,
             temperature: None,
+            target: None,
+            values: None,
             distance: None,
             scale: None,
             positions: None,
@@ -346,6 +365,12 @@ mod tests {
             (r#"{"kind":"similarity","matrix":[[1,0.5],[0.5,1]],"temperature":0.1}"#, 2),
             (r#"{"kind":"similarity","embeddings":[[1,0],[1,1]],"temperature":0.1}"#, 2),
             (r#"{"kind":"confusion","matrix":[[9,1],[0,0]],"pseudo_count":1}"#, 2),
+            (r#"{"kind":"histogram","target":{"kind":"two_hot","low":0,"high":2,"classes":3}}"#, 3),
+            (
+                r#"{"kind":"histogram","target":{"kind":"hl_gauss","low":0,"high":9,"classes":2,"sigma":1},
+                   "values":[1,8]}"#,
+                2,
+            ),
             (r#"{"kind":"ordinal","distance":"absolute","scale":1.5}"#, 4),
             (r#"{"kind":"ordinal","distance":"squared","scale":1,"positions":[0,1,5]}"#, 3),
             (r#"{"kind":"hierarchy","parents":[3,3,4,4,4],"beta":4}"#, 3),
@@ -374,6 +399,11 @@ mod tests {
             (
                 r#"{"kind":"similarity","temperature":1}"#,
                 "needs `matrix` and `temperature` or `embeddings`",
+            ),
+            (r#"{"kind":"histogram"}"#, "needs `target`"),
+            (
+                r#"{"kind":"histogram","target":{"kind":"two_hot","low":0,"high":1,"classes":3}}"#,
+                "2",
             ),
             (r#"{"kind":"vectr"}"#, "unknown variant `vectr`"),
             (r#"{"kind":"vector","probability":[1]}"#, "unknown field `probability`"),

@@ -230,6 +230,13 @@ impl Loss {
             ("zipf_smoothing", self.zipf_smoothing.is_some()),
         ] {
             require(
+                !is_there || self.soft_labels.is_none(),
+                &at("soft_labels"),
+                format!(
+                    "does not go with `{key}`, which is made of labels: expected one of the two"
+                ),
+            )?;
+            require(
                 !is_there || self.smoothing.is_none(),
                 &at(key),
                 "stands in the place of `smoothing`: expected one of the two",
@@ -245,6 +252,19 @@ impl Loss {
             &at("zipf_smoothing"),
             "stands in the place of `online_smoothing`: expected one of the two",
         )?;
+        for (key, is_there) in [
+            ("mixup", self.mixup.is_some()),
+            ("cutmix", self.cutmix.is_some()),
+            ("disturb_label", self.disturb_label.is_some()),
+        ] {
+            require(
+                !is_there || self.soft_labels.is_none(),
+                &at("soft_labels"),
+                format!(
+                    "stands in the place of the labels that `{key}` changes: expected one of the two"
+                ),
+            )?;
+        }
         let bad = |weight: &&f64| !(**weight >= 0.0 && weight.is_finite());
         if let Some(weight) = self.class_weights.iter().flatten().find(bad) {
             let message = format!("a weight must be finite and not negative, found {weight:?}");

@@ -16,6 +16,8 @@ use softlabel_targets::{
     Schedule, Smoothing, ZipfSmoothing,
 };
 
+use super::soft_labels::SoftLabelFile;
+
 /// What mistakes cost: cross-entropy over smoothed labels, and what is added to it or stands in its place.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub(crate) struct Loss {
     /// Smoothing by the rank of the logits, in the place of `smoothing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) zipf_smoothing: Option<RankSmoothing>,
+    /// Distributions in the place of the labels, from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) soft_labels: Option<SoftLabelFile>,
     /// One weight a class, of the cross-entropy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) class_weights: Option<Vec<f64>>,

@@ -10,6 +10,7 @@ mod error;
 mod loss;
 mod overrides;
 mod parse;
+mod soft_labels;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};

@@ -57,6 +57,7 @@ fn targets() -> Vec<(&'static str, String)> {
         ("similarity", prior(&format!("kind = 'similarity', matrix = {}, temperature = 0.5", matrix(1.0, 0.2)))),
         ("confusion", prior(&format!("kind = 'confusion', matrix = {}, pseudo_count = 1", matrix(90.0, 3.0)))),
         ("ordinal", prior("kind = 'ordinal', distance = 'absolute', scale = 1.0")),
+        ("histogram", "smoothing = { epsilon = 1.0, prior = { kind = 'histogram', target = { kind = 'hl_gauss', low = -0.5, high = 9.5, classes = 10, sigma_ratio = 0.75 } } }".into()),
         ("hierarchy", prior(&format!("kind = 'hierarchy', paths = [{}], beta = 4", paths.join(", ")))),
         ("online", "online_smoothing = { epsilon = 0.1, label_share = 0.5 }".into()),
         ("zipf", "zipf_smoothing = { epsilon = 0.2, exponent = 1.0 }".into()),
@@ -150,6 +151,59 @@ fn every_kind_of_term_trains() {
     check_trains(&terms.into_iter().map(loss).collect::<Vec<_>>());
 }
 
+/// A file of votes, one row a sample of the data set: a unanimous one says what the labels say, bit for bit; a prior
+/// and a divided vote train too, and a file of another size is refused before anything is trained.
+#[test]
+fn votes_of_annotators_stand_in_the_place_of_labels() {
+    let folder = tempdir().unwrap();
+    let digits = softlabel_data::digits().unwrap();
+    let labels: Vec<usize> = digits.labels().iter().collect();
+    let file = |name: &str, labels: &[usize], other: usize| {
+        let mut text = list(|class| class as f64).replace(".0", "").replace(['[', ']', ' '], "");
+        for &label in labels {
+            let votes =
+                |class| 3 * usize::from(class == label) + other * usize::from(class == 9 - label);
+            let row: Vec<String> = (0..10).map(|class| votes(class).to_string()).collect();
+            write!(text, "\n{}", row.join(",")).unwrap();
+        }
+        let path = folder.path().join(name);
+        std::fs::write(&path, text + "\n").unwrap();
+        format!("file = '{}'", path.display())
+    };
+    let (unanimous, divided) = (file("one.csv", &labels, 0), file("two.csv", &labels, 1));
+    let arms = [
+        ("divided", format!("soft_labels = {{ {divided}, concentration = 0.5 }}")),
+        (
+            "smoothed",
+            format!(
+                "soft_labels = {{ {divided} }}\nsmoothing = {{ epsilon = 0.1, convention = 'mixture' }}"
+            ),
+        ),
+        (
+            "in_a_sum",
+            format!(
+                "soft_labels = {{ {divided} }}\nterms = [{{ kind = 'entropy', weight = 0.01 }}]"
+            ),
+        ),
+    ];
+    check_trains(&arms);
+
+    let text = HEAD.to_owned()
+        + "[arms.plain]\nmodel = \"small\"\n"
+        + &arm("votes", &format!("soft_labels = {{ {unanimous} }}"));
+    let (_, outcome, _) = run(&text, &folder.path().join("same")).unwrap();
+    let of = |name| outcome.summary.row(name, Calibration::None).unwrap().metrics.nll.mean;
+    assert!((of("plain") - of("votes")).abs() < 1e-4, "{} {}", of("plain"), of("votes"));
+
+    let short = file("short.csv", &labels[1..], 1);
+    let text = HEAD.to_owned() + &arm("x", &format!("soft_labels = {{ {short} }}"));
+    let recipe = Recipe::parse("x.toml", &text, &[]).unwrap();
+    let error = Experiment::prepare(recipe, None, Device::Cpu).unwrap_err();
+    let Error::Loss { key, source } = &error else { panic!("{error}") };
+    assert_eq!(key, "arms.x.loss.soft_labels");
+    assert!(source.to_string().contains("expected 1797, one a sample"), "{source}");
+}
+
 /// Wrong keys and values are errors on their line that name what is wrong.
 #[test]
 fn what_is_wrong_with_a_loss_is_named() {
@@ -198,6 +252,16 @@ fn what_is_wrong_with_a_loss_is_named() {
         (
             "smoothing = { epsilon = 0.1, prior = { kind = 'ordinal' } }",
             "needs `distance` and `scale`",
+        ),
+        ("soft_labels = { path = 'votes.npy' }", "unknown field `path`"),
+        ("soft_labels = { file = 'votes.npy', concentration = -1 }", "concentration must be"),
+        (
+            "soft_labels = { file = 'votes.npy' }\nmixup = { alpha = 1 }",
+            "arms.x.loss.soft_labels: stands in the place of the labels that `mixup` changes",
+        ),
+        (
+            "soft_labels = { file = 'votes.npy' }\nonline_smoothing = {}",
+            "arms.x.loss.soft_labels: does not go with `online_smoothing`",
         ),
         (
             "mixup = { alpha = 1 }\nterms = [{ kind = 'correctness_ranking' }]",

@@ -1,0 +1,205 @@
+//! What is known of the rows of a tile and what they come to: one array a quantity, one element a lane, so that
+//! the compiler makes vectors of the loops over them.
+
+use super::Accumulator;
+use super::element::Element;
+use super::element::sealed::Convert;
+use super::problem::Problem;
+use super::target::{MassesBy, SecondShare, Target};
+use super::vector::MOST_LANES;
+
+/// No tile has more lanes.
+pub(super) const WIDTH: usize = 4 * MOST_LANES;
+
+/// The targets of up to `LANES` neighbouring rows; all is 0 in lanes whose rows do not count.
+pub(super) struct LaneTargets<A> {
+    /// Which lanes have rows that count.
+    pub(super) counts: [bool; WIDTH],
+    /// Whether all rows do.
+    pub(super) all_count: bool,
+    /// How many labels a row has.
+    pub(super) points: usize,
+    /// The labels.
+    pub(super) classes: [[usize; WIDTH]; 2],
+    /// What is on the labels alone.
+    masses: [[A; WIDTH]; 2],
+    /// On every class.
+    pub(super) uniform: [A; WIDTH],
+    /// By which the dense row is multiplied.
+    pub(super) dense: [A; WIDTH],
+}
+
+impl<A: Accumulator> LaneTargets<A> {
+    /// Of `rows` rows, one a lane, of vectors of `lanes`.
+    #[inline(always)]
+    pub(super) fn of(target: &Target<A>, first: usize, rows: usize, lanes: usize) -> Self {
+        let mut all = LaneTargets {
+            counts: [false; WIDTH],
+            all_count: true,
+            points: 0,
+            classes: [[0; WIDTH]; 2],
+            masses: [[A::ZERO; WIDTH]; 2],
+            uniform: [A::ZERO; WIDTH],
+            dense: [A::ZERO; WIDTH],
+        };
+        // Twice the same: in the first the compiler knows how many.
+        if rows == lanes {
+            all.fill(target, first, lanes)
+        } else {
+            all.fill(target, first, rows)
+        }
+        all
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked labels.
+    fn fill(&mut self, target: &Target<A>, first: usize, rows: usize) {
+        let range = first..first + rows;
+        let labels = target.labels.map(|labels| &labels[range.clone()]);
+        self.counts[..rows].fill(true);
+        if let (Some(index), Some(labels)) = (target.ignore_index, labels) {
+            for (counts, label) in self.counts.iter_mut().zip(labels) {
+                *counts = *label != index;
+            }
+        }
+        if let Some(ignored) = target.ignored {
+            for (counts, ignored) in self.counts.iter_mut().zip(&ignored[range.clone()]) {
+                *counts &= !*ignored;
+            }
+        }
+        self.all_count = self.counts[..rows].iter().fold(true, |all, counts| all & counts);
+        if let Some(labels) = labels {
+            self.points = 1;
+            self.set_classes(0, labels);
+        }
+        let mut label = [A::ZERO; WIDTH];
+        let mut set = |lane: usize, masses: super::Masses<A>| {
+            label[lane] = masses.label;
+            self.uniform[lane] = masses.uniform;
+            self.dense[lane] = masses.dense;
+        };
+        match target.masses {
+            MassesBy::All(masses) => (0..rows).for_each(|lane| set(lane, masses)),
+            MassesBy::Class(masses) => {
+                for lane in 0..rows {
+                    set(lane, masses[self.classes[0][lane]]);
+                }
+            }
+            MassesBy::Row(masses) => {
+                for (lane, masses) in masses[range.clone()].iter().enumerate() {
+                    set(lane, *masses);
+                }
+            }
+        }
+        if labels.is_some() {
+            self.masses[0] = label;
+        }
+        if let (Some(second), Some(_)) = (target.second, labels) {
+            self.points = 2;
+            self.set_classes(1, &second.labels[range.clone()]);
+            for lane in 0..rows {
+                let share = match second.share {
+                    SecondShare::One(share) => share,
+                    SecondShare::Rows(shares) => shares[first + lane],
+                };
+                self.masses[0][lane] = (A::ONE - share) * label[lane];
+                self.masses[1][lane] = share * label[lane];
+            }
+        }
+        if !self.all_count {
+            for lane in (0..rows).filter(|&lane| !self.counts[lane]) {
+                self.masses[0][lane] = A::ZERO;
+                self.masses[1][lane] = A::ZERO;
+                self.uniform[lane] = A::ZERO;
+                self.dense[lane] = A::ZERO;
+            }
+        }
+    }
+
+    /// Those of rows that count.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked labels.
+    fn set_classes(&mut self, point: usize, labels: &[i64]) {
+        let each = self.classes[point].iter_mut().zip(&self.counts).zip(labels);
+        for ((class, counts), label) in each {
+            *class = if *counts { *label as usize } else { 0 };
+        }
+    }
+
+    /// What is on a class in a lane for its being a label.
+    #[inline(always)]
+    pub(super) fn point_mass_on(&self, class: usize, lane: usize) -> A {
+        let of = |point: usize| {
+            if self.classes[point][lane] == class { self.masses[point][lane] } else { A::ZERO }
+        };
+        if self.points == 2 { of(0) + of(1) } else { of(0) }
+    }
+}
+
+/// What rows come to; 0 in lanes whose rows do not count.
+pub(super) struct LaneOutcomes {
+    /// ln Σ e^{z − base}.
+    pub(super) log_total: [f64; WIDTH],
+    pub(super) loss: [f64; WIDTH],
+    pub(super) log_sum_exp: [f64; WIDTH],
+    pub(super) slope: [f64; WIDTH],
+    /// Whether losses and log-sum-exps are.
+    pub(super) all_finite: bool,
+}
+
+impl LaneOutcomes {
+    pub(super) const NOTHING: Self = LaneOutcomes {
+        log_total: [0.0; WIDTH],
+        loss: [0.0; WIDTH],
+        log_sum_exp: [0.0; WIDTH],
+        slope: [0.0; WIDTH],
+        all_finite: true,
+    };
+
+    /// As [`Problem::outcome`], with the largest z as pivot, from `log_total`, the largest z, Σ t_k and
+    /// Σ t_k·(z_k − pivot), both without the labels', and from the logits of the labels.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn settle<T: Element>(
+        &mut self,
+        problem: &Problem<T>,
+        targets: &LaneTargets<T::Sum>,
+        base: &[T::Sum; WIDTH],
+        masses: &[f64; WIDTH],
+        products: &[f64; WIDTH],
+        label_logits: &[[T::Sum; WIDTH]; 2],
+        lanes: usize,
+    ) {
+        let z_loss = problem.z_loss;
+        for lane in 0..lanes {
+            let (base, log_total) = (base[lane].to_f64(), self.log_total[lane]);
+            let log_sum_exp = base + log_total;
+            self.log_sum_exp[lane] = log_sum_exp;
+            self.loss[lane] = masses[lane] * log_total - products[lane];
+            self.slope[lane] = masses[lane] + 2.0 * z_loss * log_sum_exp;
+        }
+        for point in 0..targets.points {
+            for lane in 0..lanes {
+                let mass = targets.masses[point][lane].to_f64();
+                let logit = problem.transform_exactly(label_logits[point][lane]);
+                // The base first: it may be so large that the logarithm would be lost in it.
+                let term = mass * ((base[lane].to_f64() - logit) + self.log_total[lane]);
+                self.loss[lane] += if mass == 0.0 { 0.0 } else { term };
+                self.slope[lane] += mass;
+            }
+        }
+        if z_loss != 0.0 {
+            for lane in 0..lanes {
+                self.loss[lane] += z_loss * self.log_sum_exp[lane] * self.log_sum_exp[lane];
+            }
+        }
+        if !targets.all_count {
+            for lane in (0..lanes).filter(|&lane| !targets.counts[lane]) {
+                (self.loss[lane], self.log_sum_exp[lane], self.slope[lane]) = (0.0, 0.0, 0.0);
+            }
+        }
+        self.all_finite = (0..lanes).fold(true, |all, lane| {
+            all & self.loss[lane].is_finite() & self.log_sum_exp[lane].is_finite()
+        });
+    }
+}
