@@ -4,10 +4,11 @@
 
 use std::mem::MaybeUninit;
 
-use half::bf16;
+use half::{bf16, f16};
 use softlabel_kernels::rows::{
     Comparison, Dense, DenseRows, Divergence, Masses, MassesBy, Options, Outputs, Scale, Target,
-    TargetError, cross_entropy_gradient, divergence_gradient, with_cpu_features,
+    TargetError, cross_entropy_gradient, cross_entropy_in_place, divergence_gradient,
+    with_cpu_features,
 };
 
 use crate::reference::{Number, Random};
@@ -88,6 +89,53 @@ fn of_a_cross_entropy_in_f32() {
 #[test]
 fn of_a_cross_entropy_in_bf16() {
     cross_entropies::<bf16>();
+}
+
+#[test]
+fn of_a_cross_entropy_in_f16() {
+    cross_entropies::<f16>();
+}
+
+#[test]
+fn of_a_cross_entropy_in_f64() {
+    cross_entropies::<f64>();
+}
+
+/// Rows beyond element 2³¹ are found and written where they are: the last has the bits that it has by itself.
+#[test]
+#[ignore = "needs 4.5 GB of memory"]
+fn more_elements_than_an_i32_counts() {
+    const CLASSES: usize = 128_256;
+    let rows = (1usize << 31) / CLASSES + 3;
+    let few: Vec<bf16> = Random(7).numbers(CLASSES, 3.0);
+    let mut logits = vec![bf16::ZERO; rows * CLASSES];
+    for (row, logits) in logits.chunks_exact_mut(CLASSES).enumerate() {
+        // The same numbers, begun at another place.
+        let (end, start) = few.split_at(row * 7919 % CLASSES);
+        logits[..start.len()].copy_from_slice(start);
+        logits[start.len()..].copy_from_slice(end);
+    }
+    let labels: Vec<i64> =
+        (0..rows).map(|row| i64::try_from(row * 31 % CLASSES).unwrap()).collect();
+    let in_place = |logits: &mut [bf16], labels: &[i64]| {
+        let masses = Masses { label: 0.9f32, uniform: 0.1 / CLASSES as f32, dense: 0.0 };
+        let target = Target { masses: MassesBy::All(masses), ..Target::labels(labels, 1.0f32) };
+        let mut losses = vec![0.0f32; labels.len()];
+        let (options, outputs) = (Options::default(), Outputs::losses(&mut losses));
+        let scale = Scale::All(1.0);
+        cross_entropy_in_place(logits, CLASSES, &target, &options, scale, outputs, 2).unwrap();
+        losses
+    };
+    let chosen = [0, rows / 2, rows - 2, rows - 1];
+    let of = |row: usize| row * CLASSES..(row + 1) * CLASSES;
+    let mut alone: Vec<Vec<bf16>> = chosen.iter().map(|&row| logits[of(row)].to_vec()).collect();
+    let losses = in_place(&mut logits, &labels);
+    assert!(logits.len() > 1 << 31);
+    for (row, alone) in chosen.into_iter().zip(&mut alone) {
+        let loss = in_place(alone, &labels[row..=row]);
+        assert_eq!(loss[0].to_bits(), losses[row].to_bits(), "row {row}");
+        assert!(alone[..] == logits[of(row)], "row {row}");
+    }
 }
 
 #[test]

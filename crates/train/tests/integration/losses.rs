@@ -159,7 +159,7 @@ fn votes_of_annotators_stand_in_the_place_of_labels() {
     let digits = softlabel_data::digits().unwrap();
     let labels: Vec<usize> = digits.labels().iter().collect();
     let file = |name: &str, labels: &[usize], other: usize| {
-        let mut text = list(|class| class as f64).replace(".0", "").replace(['[', ']', ' '], "");
+        let mut text = (0..10).map(|class| format!("votes_{class}")).collect::<Vec<_>>().join(",");
         for &label in labels {
             let votes =
                 |class| 3 * usize::from(class == label) + other * usize::from(class == 9 - label);
