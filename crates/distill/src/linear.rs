@@ -14,9 +14,10 @@
 //! Source of the idea: Hsu et al. 2024, "Liger Kernel".
 
 use softlabel_core::{Error as CoreError, Normalizer, Reduction};
+use softlabel_losses::linear_layer::{LinearGradients, LinearLayer, logits_shape};
 use softlabel_losses::{CrossEntropy, Target};
 use softlabel_tensor::autograd::Node;
-use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
+use softlabel_tensor::{ClassAxis, Error as TensorError};
 use tch::{Kind, Tensor, no_grad_guard, with_grad};
 
 use crate::pair::computing_kind;
@@ -120,34 +121,34 @@ impl LinearDistillation {
         teacher: LinearHead<'_>,
         target: Target<'_>,
     ) -> Result<Tensor> {
-        let shape = student.check("hidden states of the student")?;
-        let teacher_shape = teacher.check("hidden states of the teacher")?;
-        if shape.leading() != teacher_shape.leading() {
-            let (student, teacher) = (shape.logits, teacher_shape.logits);
-            return Err(Error::TeacherShape { student, teacher });
+        let shape = student.logits_shape("hidden states of the student")?;
+        let teacher_shape = teacher.logits_shape("hidden states of the teacher")?;
+        let (leading, classes) = shape.split_at(shape.len() - 1);
+        if leading != &teacher_shape[..teacher_shape.len() - 1] {
+            return Err(Error::TeacherShape { student: shape, teacher: teacher_shape });
         }
-        let target = Flat::new(target, shape.leading())?;
+        let target = Flat::new(target, leading)?;
         let divisor = self.divisor(&target)?;
         let inputs: Vec<&Tensor> =
             [student.hidden, student.weight].into_iter().chain(student.bias).collect();
         let node = Node::new("LinearDistillation", &inputs)?;
         let guard = no_grad_guard();
         let needs = node.is_recording().then(|| [0, 1, 2].map(|input| node.needs_gradient(input)));
-        let (mut student, teacher) = (Layer::new(student)?, Layer::new(teacher)?);
+        let (mut student, teacher) = (student.layer()?, teacher.layer()?);
         // What an ignored row holds must not reach the gradient of the weight.
         if let Some(ignored) = self.hard.ignored(target.part(0, target.samples)?.target())? {
             student.hidden = student.hidden.f_masked_fill(&ignored.f_unsqueeze(-1)?, 0.0)?;
         }
-        let chunk = self
-            .rows_at_a_time
-            .unwrap_or_else(|| (CHUNK / shape.classes().max(1)).max(FEWEST_ROWS));
-        let mut gradients = needs.map(|needs| Gradients::new(&student, needs)).transpose()?;
+        let chunk =
+            self.rows_at_a_time.unwrap_or_else(|| (CHUNK / classes[0].max(1)).max(FEWEST_ROWS));
+        let mut gradients = needs.map(|needs| LinearGradients::new(&student, needs)).transpose()?;
         let mut total = 0.0;
         let mut start = 0;
         while start < target.samples {
             let length = chunk.min(target.samples - start);
-            let (hidden, logits) = student.logits(start, length)?;
-            let (_, taught) = teacher.logits(start, length)?;
+            let hidden = student.rows(start, length)?;
+            let logits = student.logits(&hidden)?;
+            let taught = teacher.logits(&teacher.rows(start, length)?)?;
             let part = target.part(start, length)?;
             let loss = |logits: &Tensor| {
                 let loss = self.distillation.forward(logits, &taught, &self.hard, part.target());
@@ -186,7 +187,7 @@ impl LinearDistillation {
             };
             let factor = f64::try_from(arrived)? / divisor;
             let held = if backward.keeps_graph() {
-                kept.as_ref().map(Gradients::copy)
+                kept.as_ref().map(LinearGradients::copy)
             } else {
                 kept.take()
             };
@@ -231,143 +232,14 @@ fn at_sample(error: Error, start: i64) -> Error {
     }
 }
 
-/// The shape that the logits of a head would have.
-struct Shape {
-    logits: Vec<i64>,
-}
-
-impl Shape {
-    fn leading(&self) -> &[i64] {
-        self.logits.split_last().map_or(&[], |(_, leading)| leading)
-    }
-
-    fn classes(&self) -> i64 {
-        self.logits.last().copied().unwrap_or_default()
-    }
-}
-
 impl LinearHead<'_> {
-    fn check(&self, what: &'static str) -> Result<Shape> {
-        let hidden = class_last(self.hidden, ClassAxis::Last, what)?;
-        let mut logits = hidden.size();
-        let width = logits.pop().unwrap_or_default();
-        let kind = hidden.f_kind()?;
-        let check = |what, tensor: &Tensor, fits: bool, expected: String| {
-            if !fits {
-                return Err(TensorError::Shape { what, expected, found: tensor.size() });
-            }
-            let found = tensor.f_kind()?;
-            if found != kind {
-                let expected = "the dtype of the hidden states";
-                return Err(TensorError::Kind { what, expected, found });
-            }
-            check_same_device(tensor, &hidden, what)
-        };
-        let size = self.weight.size();
-        let fits = size.len() == 2 && size.last() == Some(&width) && size.first() != Some(&0);
-        check("weight of a head", self.weight, fits, format!("[K, {width}] with K > 0"))?;
-        let classes = size.first().copied().unwrap_or_default();
-        if let Some(bias) = self.bias {
-            check("bias of a head", bias, bias.size() == [classes], format!("[{classes}]"))?;
-        }
-        logits.push(classes);
-        Ok(Shape { logits })
-    }
-}
-
-/// A head, detached, its hidden states `[N, D]`.
-#[derive(Debug)]
-struct Layer {
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Layer {
-    fn new(head: LinearHead<'_>) -> Result<Self> {
-        let width = head.hidden.size().last().copied().unwrap_or(1).max(1);
-        Ok(Self {
-            hidden: head.hidden.f_detach()?.f_reshape([-1, width])?,
-            weight: head.weight.f_detach()?,
-            bias: head.bias.map(Tensor::f_detach).transpose()?,
-        })
+    fn logits_shape(&self, hidden: &'static str) -> Result<Vec<i64>> {
+        let names = [hidden, "weight of a head", "bias of a head"];
+        Ok(logits_shape(names, self.hidden, self.weight, self.bias)?)
     }
 
-    /// Some hidden states, and their logits.
-    fn logits(&self, start: i64, length: i64) -> Result<(Tensor, Tensor)> {
-        let hidden = self.hidden.f_narrow(0, start, length)?;
-        let weight = self.weight.f_tr()?;
-        let logits = match &self.bias {
-            None => hidden.f_mm(&weight)?,
-            Some(bias) => bias.f_addmm(&hidden, &weight)?,
-        };
-        Ok((hidden, logits))
-    }
-}
-
-/// Those of hidden states, weight and bias, where they are needed; the last two in f32 or better.
-#[derive(Debug, Default)]
-struct Gradients {
-    hidden: Option<Tensor>,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-}
-
-impl Gradients {
-    fn new(layer: &Layer, [hidden, weight, bias]: [bool; 3]) -> Result<Self> {
-        let zeros = |like: &Tensor| -> Result<Tensor> {
-            let options = (computing_kind(like)?, like.device());
-            Ok(Tensor::f_zeros(like.size().as_slice(), options)?)
-        };
-        let needed_bias = layer.bias.as_ref().filter(|_| bias);
-        Ok(Self {
-            hidden: if hidden { Some(layer.hidden.f_empty_like()?) } else { None },
-            weight: if weight { Some(zeros(&layer.weight)?) } else { None },
-            bias: needed_bias.map(zeros).transpose()?,
-        })
-    }
-
-    /// Adds what rows with this gradient of their logits contribute.
-    fn add(&mut self, layer: &Layer, hidden: &Tensor, logits: &Tensor, start: i64) -> Result<()> {
-        if let Some(sum) = &self.hidden {
-            let length = hidden.size().first().copied().unwrap_or_default();
-            let _ = logits.f_mm_out(&sum.f_narrow(0, start, length)?, &layer.weight)?;
-        }
-        if let Some(sum) = &mut self.weight {
-            let kind = sum.f_kind()?;
-            // Half precision is widened first: it has neither the digits nor, as f16, the room for a sum.
-            let _ = sum.f_addmm_(&logits.f_tr()?.f_to_kind(kind)?, &hidden.f_to_kind(kind)?)?;
-        }
-        if let Some(sum) = &mut self.bias {
-            let kind = sum.f_kind()?;
-            let _ = sum.f_add_(&logits.f_sum_dim_intlist([0_i64].as_slice(), false, kind)?)?;
-        }
-        Ok(())
-    }
-
-    fn copy(&self) -> Self {
-        let copy = |gradient: &Option<Tensor>| gradient.as_ref().map(Tensor::copy);
-        Self { hidden: copy(&self.hidden), weight: copy(&self.weight), bias: copy(&self.bias) }
-    }
-
-    /// In the order of the inputs, times a factor, in the dtype of the inputs.
-    fn handed_out(
-        self,
-        factor: f64,
-        kind: Kind,
-        shape: &[i64],
-        count: usize,
-    ) -> softlabel_tensor::Result<Vec<Option<Tensor>>> {
-        let finished = |mut gradient: Tensor| -> softlabel_tensor::Result<Tensor> {
-            if factor != 1.0 {
-                let _ = gradient.f_mul_scalar_(factor)?;
-            }
-            Ok(gradient.f_to_kind(kind)?)
-        };
-        let hidden = self.hidden.map(finished).transpose()?;
-        let hidden = hidden.map(|gradient| gradient.f_reshape(shape)).transpose()?;
-        let (weight, bias) = (self.weight.map(finished), self.bias.map(finished));
-        Ok([hidden, weight.transpose()?, bias.transpose()?].into_iter().take(count).collect())
+    fn layer(&self) -> Result<LinearLayer> {
+        Ok(LinearLayer::new(self.hidden, self.weight, self.bias)?)
     }
 }
 

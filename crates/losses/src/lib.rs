@@ -81,6 +81,8 @@ mod batch;
 mod check;
 mod cross_entropy;
 mod error;
+#[doc(hidden)]
+pub mod linear_layer;
 mod matrix;
 mod numeric;
 mod objective;

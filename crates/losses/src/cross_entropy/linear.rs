@@ -19,10 +19,10 @@ use std::ops::Range;
 use half::{bf16, f16};
 use softlabel_core::Reduction;
 use softlabel_kernels::rows::{Outputs, Scale, cross_entropy, cross_entropy_in_place};
+use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{Node, Saved};
 use softlabel_tensor::buffers::allocate;
 use softlabel_tensor::slices::{slice, slice_mut};
-use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
 use super::numbers::{Numbers, refused};
@@ -30,6 +30,7 @@ use super::operators::{self, Rows};
 use super::prepare::{Prepared, Way};
 use super::{CrossEntropy, CrossEntropyOutput, LogitOptions, Target};
 use crate::Result;
+use crate::linear_layer::{LinearGradients, LinearLayer, logits_shape};
 use crate::numeric::computing_kind;
 use crate::row_losses::divisor;
 use crate::rows::{Logit, Number, split, threads};
@@ -123,18 +124,18 @@ impl LinearCrossEntropy {
         target: Target<'_>,
         statistics: bool,
     ) -> Result<CrossEntropyOutput> {
-        let width = check_layer(hidden, weight, bias)?;
+        const NAMES: [&str; 3] =
+            ["hidden states", "weight of the classifier", "bias of the classifier"];
+        let shape = logits_shape(NAMES, hidden, weight, bias)?;
         let loss = self.loss.in_batch(self.loss.ignore_index());
         let prepared =
-            Prepared::new(&loss, &logits_in_shape(hidden, weight)?, target, Way::Checked)?;
+            Prepared::new(&loss, &logits_in_shape(&shape, hidden)?, target, Way::Checked)?;
         let divisor = divisor(loss.reduction, prepared.counted, prepared.weight_sum)?;
         let inputs: Vec<&Tensor> = [hidden, weight].into_iter().chain(bias).collect();
         let node = Node::new("LinearCrossEntropy", &inputs)?;
         let guard = no_grad_guard();
         let layer = Layer {
-            hidden: without_ignored(hidden, &prepared)?.f_reshape([-1, width])?.f_contiguous()?,
-            weight: weight.f_detach()?,
-            bias: bias.map(Tensor::f_detach).transpose()?,
+            layer: LinearLayer::new(&without_ignored(hidden, &prepared)?, weight, bias)?,
             rows_at_a_time: self
                 .rows_at_a_time
                 .unwrap_or_else(|| (CHUNK / prepared.plan.classes.max(1)).max(FEWEST_ROWS)),
@@ -158,21 +159,20 @@ impl LinearCrossEntropy {
         let log_sum_exp = rows.log_sum_exp.map(shaped).transpose()?;
         let correct = rows.correct.map(shaped).transpose()?;
         drop(guard);
-        let shape = hidden.size();
-        let count = inputs.len();
+        let (shape, kind, count) = (hidden.size(), weight.f_kind()?, inputs.len());
         let value = if let Some(gradients) = gradients {
             let mut kept = Some(gradients);
             node.attach_one(value, &[], move |backward| {
                 let Some(arrived) = backward.gradient(0) else {
-                    return Gradients::default().handed_out(1.0, &layer, &shape, count);
+                    return LinearGradients::default().handed_out(1.0, kind, &shape, count);
                 };
                 let factor = f64::try_from(arrived)? / late;
                 let held = if backward.keeps_graph() {
-                    kept.as_ref().map(Gradients::copy)
+                    kept.as_ref().map(LinearGradients::copy)
                 } else {
                     kept.take()
                 };
-                held.unwrap_or_default().handed_out(factor, &layer, &shape, count)
+                held.unwrap_or_default().handed_out(factor, kind, &shape, count)
             })?
         } else {
             let target: Vec<_> = prepared.tensors().map(Tensor::shallow_clone).collect();
@@ -187,7 +187,7 @@ impl LinearCrossEntropy {
                         pass.map_err(TensorError::other)?.gradients
                     }
                 };
-                gradients.unwrap_or_default().handed_out(1.0, &layer, &shape, count)
+                gradients.unwrap_or_default().handed_out(1.0, kind, &shape, count)
             })?
         };
         Ok(CrossEntropyOutput { loss: value, log_sum_exp, correct })
@@ -204,38 +204,9 @@ fn without_ignored(hidden: &Tensor, prepared: &Prepared) -> Result<Tensor> {
 }
 
 /// A tensor of the shape, dtype and device that all logits would have, which holds one element.
-fn logits_in_shape(hidden: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let mut shape = hidden.size();
-    shape.pop();
-    shape.extend(weight.size().first());
+fn logits_in_shape(shape: &[i64], hidden: &Tensor) -> Result<Tensor> {
     let one = Tensor::f_zeros([1_i64].as_slice(), (hidden.f_kind()?, hidden.device()))?;
-    Ok(one.f_expand(shape.as_slice(), false)?)
-}
-
-/// Checks that hidden states, weight and bias go together; D.
-fn check_layer(hidden: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<i64> {
-    let hidden = class_last(hidden, ClassAxis::Last, "hidden states")?;
-    let width = hidden.size().last().copied().unwrap_or_default();
-    let kind = hidden.f_kind()?;
-    let check = |what, tensor: &Tensor, fits: bool, expected: String| {
-        if !fits {
-            return Err(TensorError::Shape { what, expected, found: tensor.size() });
-        }
-        let found = tensor.f_kind()?;
-        if found != kind {
-            let expected = "the dtype of the hidden states";
-            return Err(TensorError::Kind { what, expected, found });
-        }
-        check_same_device(tensor, &hidden, what)
-    };
-    let size = weight.size();
-    let fits = size.len() == 2 && size.last() == Some(&width) && size.first() != Some(&0);
-    check("weight of the classifier", weight, fits, format!("[K, {width}] with K > 0"))?;
-    if let Some(bias) = bias {
-        let expected = size.first().copied().unwrap_or_default();
-        check("bias of the classifier", bias, bias.size() == [expected], format!("[{expected}]"))?;
-    }
-    Ok(width)
+    Ok(one.f_expand(shape, false)?)
 }
 
 /// What the gradients of rows are multiplied by.
@@ -248,9 +219,7 @@ enum RowScale {
 /// A linear layer before a loss.
 #[derive(Debug)]
 struct Layer {
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Option<Tensor>,
+    layer: LinearLayer,
     rows_at_a_time: usize,
     options: LogitOptions,
 }
@@ -258,15 +227,7 @@ struct Layer {
 /// Once through all rows.
 struct Pass {
     rows: Rows,
-    gradients: Option<Gradients>,
-}
-
-/// Those of hidden states, weight and bias, where they are needed; the last two in f32 or better.
-#[derive(Debug, Default)]
-struct Gradients {
-    hidden: Option<Tensor>,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
+    gradients: Option<LinearGradients>,
 }
 
 impl Layer {
@@ -278,20 +239,20 @@ impl Layer {
         needs: [bool; 3],
         statistics: bool,
     ) -> Result<Pass> {
-        let mut gradients = scale.map(|_| Gradients::new(self, needs)).transpose()?;
+        let mut gradients = scale.map(|_| LinearGradients::new(&self.layer, needs)).transpose()?;
         let (mut losses, mut log_sum_exps, mut corrects) = (Vec::new(), Vec::new(), Vec::new());
         let samples = prepared.samples();
         let mut buffer = None;
         for start in (0..samples).step_by(self.rows_at_a_time) {
             let range = start..samples.min(start + self.rows_at_a_time);
-            let hidden = self.hidden.f_narrow(0, range.start as i64, range.len() as i64)?;
+            let hidden = self.layer.rows(range.start as i64, range.len() as i64)?;
             let logits = self.logits(&hidden, buffer.take())?;
             let (rows, logits) = self.rows(logits, prepared, range.clone(), scale, statistics)?;
             losses.push(rows.losses);
             log_sum_exps.extend(rows.log_sum_exp);
             corrects.extend(rows.correct);
             if let Some(gradients) = &mut gradients {
-                gradients.add(self, &hidden, &logits, range)?;
+                gradients.add(&self.layer, &hidden, &logits, start as i64)?;
             }
             buffer = Some(logits);
         }
@@ -299,7 +260,8 @@ impl Layer {
             Ok(if parts.is_empty() { None } else { Some(Tensor::f_cat(parts, 0)?) })
         };
         let none = || -> Result<Tensor> {
-            let options = (computing_kind(&self.hidden)?, self.hidden.device());
+            let hidden = &self.layer.hidden;
+            let options = (computing_kind(hidden)?, hidden.device());
             Ok(Tensor::f_zeros([0_i64].as_slice(), options)?)
         };
         let losses = match all(&losses)? {
@@ -312,18 +274,14 @@ impl Layer {
 
     /// h·Wᵀ + b, into the buffer if it has that many rows.
     fn logits(&self, hidden: &Tensor, buffer: Option<Tensor>) -> Result<Tensor> {
-        let shape = [hidden.size(), self.weight.size()]
+        let shape = [hidden.size(), self.layer.weight.size()]
             .map(|size| size.first().copied().unwrap_or_default());
         let buffer = match buffer {
             Some(buffer) if buffer.size() == shape => buffer,
             _ if hidden.device() == Device::Cpu => allocate(&shape, hidden.f_kind()?)?,
             _ => Tensor::f_empty(shape.as_slice(), (hidden.f_kind()?, hidden.device()))?,
         };
-        let weight = self.weight.f_tr()?;
-        let _ = match &self.bias {
-            None => hidden.f_mm_out(&buffer, &weight)?,
-            Some(bias) => bias.f_addmm_out(&buffer, hidden, &weight)?,
-        };
+        self.layer.logits_into(hidden, &buffer)?;
         Ok(buffer)
     }
 
@@ -426,73 +384,5 @@ impl Layer {
             let gradient = gradient.into_iter().next().unwrap_or(logits);
             Ok((Rows { losses, ..rows }, gradient))
         })
-    }
-}
-
-impl Gradients {
-    fn new(layer: &Layer, [hidden, weight, bias]: [bool; 3]) -> Result<Self> {
-        let zeros = |like: &Tensor| -> Result<Tensor> {
-            let options = (computing_kind(like)?, like.device());
-            Ok(Tensor::f_zeros(like.size().as_slice(), options)?)
-        };
-        let needed_bias = layer.bias.as_ref().filter(|_| bias);
-        Ok(Self {
-            hidden: if hidden { Some(layer.hidden.f_empty_like()?) } else { None },
-            weight: if weight { Some(zeros(&layer.weight)?) } else { None },
-            bias: needed_bias.map(zeros).transpose()?,
-        })
-    }
-
-    /// Adds what rows with this gradient of their logits contribute.
-    fn add(
-        &mut self,
-        layer: &Layer,
-        hidden: &Tensor,
-        logits: &Tensor,
-        range: Range<usize>,
-    ) -> Result<()> {
-        if let Some(sum) = &self.hidden {
-            let part = sum.f_narrow(0, range.start as i64, range.len() as i64)?;
-            let _ = logits.f_mm_out(&part, &layer.weight)?;
-        }
-        if let Some(sum) = &mut self.weight {
-            let transposed = logits.f_tr()?;
-            let kind = sum.f_kind()?;
-            // Half precision is widened first: it has neither the digits nor, as f16, the room for a sum.
-            let _ = sum.f_addmm_(&transposed.f_to_kind(kind)?, &hidden.f_to_kind(kind)?)?;
-        }
-        if let Some(sum) = &mut self.bias {
-            let kind = sum.f_kind()?;
-            let _ = sum.f_add_(&logits.f_sum_dim_intlist([0_i64].as_slice(), false, kind)?)?;
-        }
-        Ok(())
-    }
-
-    fn copy(&self) -> Self {
-        let copy = |gradient: &Option<Tensor>| gradient.as_ref().map(Tensor::copy);
-        Self { hidden: copy(&self.hidden), weight: copy(&self.weight), bias: copy(&self.bias) }
-    }
-
-    /// In the order of the inputs, times a factor, in the dtype of the inputs.
-    fn handed_out(
-        self,
-        factor: f64,
-        layer: &Layer,
-        shape: &[i64],
-        count: usize,
-    ) -> softlabel_tensor::Result<Vec<Option<Tensor>>> {
-        let kind = layer.weight.f_kind()?;
-        let finished = |gradient: Tensor| -> softlabel_tensor::Result<Tensor> {
-            let mut gradient = gradient;
-            if factor != 1.0 {
-                let _ = gradient.f_mul_scalar_(factor)?;
-            }
-            Ok(gradient.f_to_kind(kind)?)
-        };
-        let hidden = self.hidden.map(finished).transpose()?;
-        let hidden = hidden.map(|gradient| gradient.f_reshape(shape)).transpose()?;
-        let weight = self.weight.map(finished).transpose()?;
-        let bias = self.bias.map(finished).transpose()?;
-        Ok([hidden, weight, bias].into_iter().take(count).collect())
     }
 }
