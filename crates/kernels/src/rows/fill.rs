@@ -58,10 +58,11 @@ where
             }
             Dense::Vector(values) => values.as_ptr(),
             Dense::Matrix(values) => values[target.points[0].class * classes..].as_ptr(),
-            Dense::Rows(rows) => match T::Sum::same_rows(rows) {
-                Some(values) => values[row * classes..].as_ptr(),
-                None => {
-                    let at = row * classes;
+            Dense::Rows(rows) => {
+                let at = row * classes;
+                if let Some(values) = T::Sum::same_rows(rows) {
+                    values[at..].as_ptr()
+                } else {
                     match rows {
                         DenseRows::F32(rows) => widen::<V, _>(&rows[at..], classes, scratch),
                         DenseRows::F64(rows) => widen::<V, _>(&rows[at..], classes, scratch),
@@ -71,7 +72,7 @@ where
                     }
                     scratch.cast_const()
                 }
-            },
+            }
         };
         let spread = Spread { values, uniform: target.uniform, dense: target.dense };
         weighted::<T, V>(problem, spread, scratch)

@@ -38,6 +38,7 @@ pub fn tally_labels(labels: &[i64], classes: usize, ignore_index: Option<i64>) -
 
 /// Without branches, which vectorizes.
 #[inline(always)]
+#[allow(clippy::needless_bitwise_bool)]
 fn tally(labels: &[i64], limit: u64, ignore_index: Option<i64>) -> LabelTally {
     let (mut ignored, mut outside) = (0, 0);
     match ignore_index {

@@ -44,9 +44,9 @@ impl<A: Accumulator> LaneTargets<A> {
         };
         // Twice the same: in the first the compiler knows how many.
         if rows == lanes {
-            all.fill(target, first, lanes)
+            all.fill(target, first, lanes);
         } else {
-            all.fill(target, first, rows)
+            all.fill(target, first, rows);
         }
         all
     }

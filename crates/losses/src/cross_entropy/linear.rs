@@ -135,7 +135,7 @@ impl LinearCrossEntropy {
         let node = Node::new("LinearCrossEntropy", &inputs)?;
         let guard = no_grad_guard();
         let layer = Layer {
-            layer: LinearLayer::new(&without_ignored(hidden, &prepared)?, weight, bias)?,
+            tensors: LinearLayer::new(&without_ignored(hidden, &prepared)?, weight, bias)?,
             rows_at_a_time: self
                 .rows_at_a_time
                 .unwrap_or_else(|| (CHUNK / prepared.plan.classes.max(1)).max(FEWEST_ROWS)),
@@ -219,7 +219,7 @@ enum RowScale {
 /// A linear layer before a loss.
 #[derive(Debug)]
 struct Layer {
-    layer: LinearLayer,
+    tensors: LinearLayer,
     rows_at_a_time: usize,
     options: LogitOptions,
 }
@@ -239,20 +239,21 @@ impl Layer {
         needs: [bool; 3],
         statistics: bool,
     ) -> Result<Pass> {
-        let mut gradients = scale.map(|_| LinearGradients::new(&self.layer, needs)).transpose()?;
+        let mut gradients =
+            scale.map(|_| LinearGradients::new(&self.tensors, needs)).transpose()?;
         let (mut losses, mut log_sum_exps, mut corrects) = (Vec::new(), Vec::new(), Vec::new());
         let samples = prepared.samples();
         let mut buffer = None;
         for start in (0..samples).step_by(self.rows_at_a_time) {
             let range = start..samples.min(start + self.rows_at_a_time);
-            let hidden = self.layer.rows(range.start as i64, range.len() as i64)?;
+            let hidden = self.tensors.rows(range.start as i64, range.len() as i64)?;
             let logits = self.logits(&hidden, buffer.take())?;
             let (rows, logits) = self.rows(logits, prepared, range.clone(), scale, statistics)?;
             losses.push(rows.losses);
             log_sum_exps.extend(rows.log_sum_exp);
             corrects.extend(rows.correct);
             if let Some(gradients) = &mut gradients {
-                gradients.add(&self.layer, &hidden, &logits, start as i64)?;
+                gradients.add(&self.tensors, &hidden, &logits, start as i64)?;
             }
             buffer = Some(logits);
         }
@@ -260,7 +261,7 @@ impl Layer {
             Ok(if parts.is_empty() { None } else { Some(Tensor::f_cat(parts, 0)?) })
         };
         let none = || -> Result<Tensor> {
-            let hidden = &self.layer.hidden;
+            let hidden = &self.tensors.hidden;
             let options = (computing_kind(hidden)?, hidden.device());
             Ok(Tensor::f_zeros([0_i64].as_slice(), options)?)
         };
@@ -274,14 +275,14 @@ impl Layer {
 
     /// h·Wᵀ + b, into the buffer if it has that many rows.
     fn logits(&self, hidden: &Tensor, buffer: Option<Tensor>) -> Result<Tensor> {
-        let shape = [hidden.size(), self.layer.weight.size()]
+        let shape = [hidden.size(), self.tensors.weight.size()]
             .map(|size| size.first().copied().unwrap_or_default());
         let buffer = match buffer {
             Some(buffer) if buffer.size() == shape => buffer,
             _ if hidden.device() == Device::Cpu => allocate(&shape, hidden.f_kind()?)?,
             _ => Tensor::f_empty(shape.as_slice(), (hidden.f_kind()?, hidden.device()))?,
         };
-        self.layer.logits_into(hidden, &buffer)?;
+        self.tensors.logits_into(hidden, &buffer)?;
         Ok(buffer)
     }
 
