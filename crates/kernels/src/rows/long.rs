@@ -8,9 +8,9 @@
 //! multiplied by e^{M − lse} once and less t_k is the gradient.
 //! So a logit is read from memory once, written once, and costs one exponential.
 //!
-//! While a block is computed the next one is fetched, so that the processor does not wait for memory;
-//! and a gradient too large for the caches is written past them, so that memory which is about to be
-//! overwritten is not read first.
+//! While a block is computed the next one is fetched, and so is where the gradient of this one goes, so that the
+//! processor does not wait for memory; the gradient of long rows that is too large for the caches is written past
+//! them, so that memory which is about to be overwritten is not read first.
 
 use std::ops::RangeInclusive;
 

@@ -98,18 +98,18 @@ impl<T: Element> DivergenceRows<'_, '_, '_, T> {
                     kept_u,
                     z_bases,
                     u_bases,
+                    output: problem.output.wrapping_add(row * classes),
                     past_caches: problem.past_caches,
                 };
                 let sums = pair.look::<V, KIND, GRADIENT>();
                 let step = gradient_scale.to_f64() * scale.to_f64();
-                let output = problem.output.wrapping_add(row * classes);
                 let divergence = match problem.comparison.divergence {
                     Divergence::KullbackLeibler { forward, reverse } => {
                         let weights = (forward, reverse);
-                        pair.kullback_leibler::<V, KIND, GRADIENT>(&sums, weights, step, output)
+                        pair.kullback_leibler::<V, KIND, GRADIENT>(&sums, weights, step)
                     }
                     Divergence::JensenShannon { beta, factor } => {
-                        pair.jensen_shannon::<V, GRADIENT>(&sums, beta, factor, step, output)
+                        pair.jensen_shannon::<V, GRADIENT>(&sums, beta, factor, step)
                     }
                 };
                 match divergence {
@@ -205,6 +205,8 @@ struct Pair<T: Element> {
     kept_u: *mut T::Sum,
     z_bases: *mut T::Sum,
     u_bases: *mut T::Sum,
+    /// Where the gradient goes.
+    output: *mut T,
     past_caches: bool,
 }
 
@@ -222,6 +224,7 @@ impl<T: Element> Pair<T> {
         type A<T> = <T as Element>::Sum;
         let (lowest, zero) = (A::<T>::NEG_INFINITY, A::<T>::ZERO);
         let keep = GRADIENT || KIND == JENSEN;
+        let fetches_output = GRADIENT && !self.past_caches;
         let (scale, teacher_scale) = (V::splat(self.scale), V::splat(self.teacher_scale));
         let negative = V::splat(-A::<T>::ONE);
         let mut sums = Sums {
@@ -291,6 +294,9 @@ impl<T: Element> Pair<T> {
                     (slot, at) {
                         V::prefetch(input.wrapping_add(at + VECTORS * V::LANES));
                         V::prefetch(teacher.wrapping_add(at + VECTORS * V::LANES));
+                        if fetches_output {
+                            V::prefetch_to_write(self.output.wrapping_add(start + at));
+                        }
                         let z = read::<V, T>(input.add(at)).mul_add(scale, z_down);
                         let u = V::load(teacher.add(at)).mul_add(teacher_scale, u_down);
                         let (ez, eu) = (z.exp(), u.exp());
@@ -372,7 +378,6 @@ impl<T: Element> Pair<T> {
         sums: &Sums<T::Sum>,
         (forward, reverse): (f64, f64),
         step: f64,
-        output: *mut T,
     ) -> Option<f64>
     where
         V: Lanes<Scalar = T::Sum> + Write<T>,
@@ -410,7 +415,7 @@ impl<T: Element> Pair<T> {
                 let (z_share, u_share) = self.shares(block, sums);
                 let (input, teacher) = (self.input.add(start), self.teacher.add(start));
                 let (kept_z, kept_u) = (self.kept_z.add(start), self.kept_u.add(start));
-                let output = output.add(start);
+                let output = self.output.add(start);
                 if KIND == FORWARD {
                     let z_factor = V::splat(A::<T>::from_f64(forward * step * z_share));
                     let u_factor = V::splat(-A::<T>::from_f64(forward * step * u_share));
@@ -471,7 +476,6 @@ impl<T: Element> Pair<T> {
         beta: f64,
         factor: f64,
         step: f64,
-        output: *mut T,
     ) -> Option<f64>
     where
         V: Lanes<Scalar = T::Sum> + Write<T>,
@@ -532,7 +536,7 @@ impl<T: Element> Pair<T> {
             let less = V::splat(A::<T>::from_f64(-own));
             // SAFETY: all offsets stay below K.
             unsafe {
-                sweep_out!(V, T, output, self.past_caches, self.classes;
+                sweep_out!(V, T, self.output, self.past_caches, self.classes;
                     (at) {
                         let terms = V::load(self.kept_u.add(at));
                         V::load(self.kept_z.add(at)).mul_add(less, terms).mul(slope)

@@ -255,7 +255,7 @@ unsafe fn run<T: Element>(
         classes,
         comparison,
         gradient_scale,
-        past_caches: is_past_caches(logits.as_ptr(), output, logits.len()),
+        past_caches: is_past_caches(logits.as_ptr(), output, rows, classes),
     };
     let instructions = Instructions::current();
     // Two rows are read where other kernels read one.
