@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::{Result, bail};
 use softlabel::metrics::{Bootstrap, Forecasts, full_evaluation};
 use softlabel::posthoc::{
-    DirichletCalibration, IsotonicCalibration, IsotonicOptions, MatrixScaling, Odir,
+    DirichletCalibration, Interpolation, IsotonicRegression, MatrixScaling, Odir,
     TemperatureScaling, VectorScaling,
 };
 use softlabel::{Labels, Logits};
@@ -38,34 +38,37 @@ pub(crate) struct Calibrations {
     logits: Logits<'static, f32>,
     labels: Labels,
     forecasts: Option<Forecasts>,
+    /// Scores and events.
+    points: (Vec<f64>, Vec<f64>),
 }
 
 impl Calibrations {
     pub(crate) fn new(case: &Case) -> Result<Self> {
         let shape = [case.rows, case.classes];
         let size = (Kind::Float, Device::Cpu);
-        // Two classes whose probabilities are uniform and events twice as rare; or overconfident logits, and labels
-        // drawn from half of them, by adding noise of Gumbel to what the largest is taken of.
-        let (logits, labels) = if case.operation == "isotonic" {
-            let p = Tensor::f_rand([case.rows, 1], size)?;
-            let events = Tensor::f_rand([case.rows, 1], size)?.f_lt_tensor(&p.f_square()?)?;
-            let logits = Tensor::f_cat(&[p.f_neg()?.f_log1p()?, p.f_log()?], 1)?;
-            (logits, events.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?)
-        } else {
-            let logits = random(shape)?.f_mul_scalar(3.0)?;
-            let uniform = Tensor::f_rand(shape, size)?;
-            let noise = uniform.f_log()?.f_neg()?.f_log()?.f_neg()?;
-            let labels = logits.f_div_scalar(2.0)?.f_add(&noise)?.f_argmax(-1, false)?;
-            (logits, labels)
-        };
+        // Overconfident logits, and labels drawn from half of them, by adding noise of Gumbel to what the largest is
+        // taken of.
+        let logits = random(shape)?.f_mul_scalar(3.0)?;
+        let uniform = Tensor::f_rand(shape, size)?;
+        let noise = uniform.f_log()?.f_neg()?.f_log()?.f_neg()?;
+        let labels = logits.f_div_scalar(2.0)?.f_add(&noise)?.f_argmax(-1, false)?;
         let values = Vec::<f32>::try_from(logits.f_flatten(0, -1)?)?;
         let classes = usize::try_from(logits.size()[1])?;
         let labels = Labels::new(&Vec::<i64>::try_from(labels)?, classes)?;
         let forecasts =
             if case.operation == "bootstrap" { Some(forecasts(case.rows)?) } else { None };
+        let points = if case.operation == "isotonic" { points(case.rows)? } else { Default::default() };
         let logits = Logits::new(values, classes)?;
-        Ok(Self { operation: case.operation.clone(), logits, labels, forecasts })
+        Ok(Self { operation: case.operation.clone(), logits, labels, forecasts, points })
     }
+}
+
+/// Uniform scores, and events as rare as their squares.
+fn points(rows: i64) -> Result<(Vec<f64>, Vec<f64>)> {
+    let size = (Kind::Double, Device::Cpu);
+    let scores = Tensor::f_rand([rows], size)?;
+    let events = Tensor::f_rand([rows], size)?.f_lt_tensor(&scores.f_square()?)?;
+    Ok((Vec::try_from(scores)?, Vec::try_from(events.f_to_kind(Kind::Double)?)?))
 }
 
 /// Confidences between a half and 1 that are what they say.
@@ -95,8 +98,10 @@ impl Operation for Calibrations {
                 drop(black_box(DirichletCalibration::fit(logits, labels, Odir::default())?));
             }
             ("isotonic", _) => {
-                let options = IsotonicOptions::default();
-                drop(black_box(IsotonicCalibration::fit(logits, labels, options)?));
+                let (scores, events) = &self.points;
+                let (weights, interpolation) = (None, Interpolation::default());
+                let map = IsotonicRegression::fit(scores, events, weights, interpolation)?;
+                drop(black_box(map));
             }
             ("metrics", _) => drop(black_box(full_evaluation(logits, labels, BINS)?)),
             ("bootstrap", Some(forecasts)) => {

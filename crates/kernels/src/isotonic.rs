@@ -56,49 +56,82 @@ pub fn isotonic_blocks(values: &[f64], weights: &[f64]) -> Option<Vec<IsotonicBl
     {
         return None;
     }
-    let mut pools: Vec<Pool> = Vec::with_capacity(values.len());
+    let mut pools = Pools::default();
     for (index, (&value, &weight)) in values.iter().zip(weights).enumerate() {
-        let mut pool = Pool::new(index, value, weight);
-        while let Some(before) = pools.pop_if(|before| before.mean >= pool.mean) {
-            pool = before.joined(pool);
-        }
-        pools.push(pool);
+        pools.push(Pool::new(Range { first: index, last: index }, value, weight));
     }
-    Some(pools.into_iter().map(Pool::block).collect())
+    let block = |pool: Pool<Range>| {
+        let Range { first, last } = pool.place;
+        IsotonicBlock { first, last, value: pool.mean, weight: pool.weight.value() }
+    };
+    Some(pools.0.into_iter().map(block).collect())
+}
+
+/// Where a pool lies; grows to the right.
+pub(crate) trait Place: Copy {
+    fn join(&mut self, after: Self);
+}
+
+/// Indices, both ends included.
+#[derive(Clone, Copy)]
+struct Range {
+    first: usize,
+    last: usize,
+}
+
+impl Place for Range {
+    fn join(&mut self, after: Self) {
+        self.last = after.last;
+    }
 }
 
 /// A block while it may still grow.
 #[derive(Clone, Copy)]
-struct Pool {
-    first: usize,
-    last: usize,
+pub(crate) struct Pool<P> {
+    pub(crate) place: P,
     /// Σ w·y.
     total: CompensatedSum,
     /// Σ w.
-    weight: CompensatedSum,
-    mean: f64,
+    pub(crate) weight: CompensatedSum,
+    pub(crate) mean: f64,
 }
 
-impl Pool {
-    fn new(index: usize, value: f64, weight: f64) -> Self {
+impl<P: Place> Pool<P> {
+    pub(crate) fn new(place: P, value: f64, weight: f64) -> Self {
         let [mut total, mut sum] = [CompensatedSum::default(); 2];
         total.add(weight * value);
         sum.add(weight);
-        Self { first: index, last: index, total, weight: sum, mean: value }
+        Self { place, total, weight: sum, mean: value }
     }
 
     /// This pool and the one after it as one.
-    fn joined(mut self, after: Self) -> Self {
-        self.last = after.last;
+    pub(crate) fn joined(mut self, after: Self) -> Self {
+        self.place.join(after.place);
         self.total.merge(after.total);
         self.weight.merge(after.weight);
         self.mean = self.total.value() / self.weight.value();
         self
     }
+}
 
-    fn block(self) -> IsotonicBlock {
-        let Self { first, last, weight, mean, .. } = self;
-        IsotonicBlock { first, last, value: mean, weight: weight.value() }
+/// Pools whose means rise from each to the next.
+///
+/// Pools of pools are pools: it makes no difference whether what is pushed has been pooled before.
+pub(crate) struct Pools<P>(pub(crate) Vec<Pool<P>>);
+
+impl<P> Default for Pools<P> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<P: Place> Pools<P> {
+    /// Adds a pool on the right of all others, and pools what does not rise.
+    pub(crate) fn push(&mut self, mut pool: Pool<P>) {
+        while let Some(before) = self.0.pop_if(|before| before.mean >= pool.mean) {
+            pool = before.joined(pool);
+        }
+        self.0.push(pool);
     }
 }
 

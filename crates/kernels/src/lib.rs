@@ -13,7 +13,8 @@
 //!   with products of the second derivatives.
 //! - [`add_product`], [`softmax_rows`]: matrix products and the softmax of many rows, in vectors.
 //! - [`rows`]: cross-entropy and its gradient over many rows at once, fused and in vectors.
-//! - [`isotonic_blocks`]: least squares under an order, by pooling adjacent violators.
+//! - [`isotonic_blocks`], [`isotonic_regression`]: least squares under an order, by pooling adjacent
+//!   violators.
 //!
 //! Whatever the element type of a row, the arithmetic is done in `f64`, except in [`rows`].
 //! This crate knows nothing of tensors, labels as a type, or files; it checks shapes where it must
@@ -32,6 +33,7 @@
 mod bins;
 mod fast_row;
 mod isotonic;
+mod isotonic_regression;
 mod lbfgs;
 mod log_odds;
 mod moments;
@@ -60,6 +62,7 @@ mod truncated_newton;
 
 pub use bins::{EqualWidthBins, InvalidBinCount};
 pub use isotonic::{IsotonicBlock, isotonic_blocks};
+pub use isotonic_regression::{IsotonicPoint, IsotonicStep, isotonic_regression};
 pub use lbfgs::{Minimum, MinimumOutcome, MinimumSettings, minimize};
 pub use log_odds::log_odds_in_place;
 pub use moments::TiltedMoments;

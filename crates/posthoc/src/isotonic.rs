@@ -23,17 +23,19 @@
 //! A block in which a class never occurs has g = 0. [`Zeros`] says whether that stays.
 //!
 //! Numerical notes: p in `f64`, where a probability above 1 − 2⁻⁵³ is 1 and ties with others such.
-//! Pooling is O(n) after sorting, see `isotonic_blocks` of `softlabel-kernels`.
+//! Pooling is O(n) after sorting, see `isotonic_regression` of `softlabel-kernels`.
 //!
 //! Source: B. Zadrozny and C. Elkan, "Transforming Classifier Scores into Accurate Multiclass
 //! Probability Estimates" (2002); the fit: M. Ayer, H. D. Brunk, G. M. Ewing, W. T. Reid,
 //! E. Silverman (1955); centred: A. P. Oron, N. Flournoy, "Centered Isotonic Regression: Point and
 //! Interval Estimation for Dose-Response Studies" (2017).
 
+use std::ops::RangeInclusive;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::{CompensatedSum, isotonic_blocks, softmax_in_place};
+use softlabel_kernels::{IsotonicPoint, IsotonicStep, isotonic_regression, softmax_in_place};
 
 use crate::calibrator::map_rows;
 use crate::document::Document;
@@ -81,7 +83,7 @@ pub struct IsotonicOptions {
 }
 
 /// A point (p, g) that an isotonic map goes through.
-type Knot = (f64, f64);
+pub(crate) type Knot = (f64, f64);
 
 /// A non-decreasing map of p_k for every class k, renormalized.
 ///
@@ -164,7 +166,7 @@ impl IsotonicCalibration {
         options.zeros.checked()?;
         let (knots, fits): (Vec<_>, Vec<_>) = masses(&logits, &targets, softmax_in_place)?
             .into_par_iter()
-            .map(|scores| fit_class(scores, options.interpolation))
+            .map(|scores| fit_class(&scores, options.interpolation))
             .unzip();
         let mut map = Self { knots, classes: logits.classes(), options, diagnostics: None };
         let after = map.calibrated(&logits)?;
@@ -213,21 +215,7 @@ impl IsotonicCalibration {
         check_map_count(classes, knots.len())?;
         options.zeros.checked()?;
         for list in &knots {
-            if list.is_empty() {
-                return Err(Input::Empty { what: "a list of knots" }.into());
-            }
-            let outside = |value: &f64| !(0.0..=1.0).contains(value);
-            if let Some(found) = list.iter().flat_map(|&(p, g)| [p, g]).find(outside) {
-                let name = "a coordinate of a knot";
-                return Err(Input::OutOfRange { name, expected: "in [0, 1]", found }.into());
-            }
-            for pair in list.windows(2) {
-                if pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1 {
-                    let (name, found) = ("a knot", pair[1].0);
-                    let expected = "right of the knot before it, and not below";
-                    return Err(Input::OutOfRange { name, expected, found }.into());
-                }
-            }
+            check_knots(list, 0.0..=1.0)?;
         }
         Ok(Self { knots, classes, options, diagnostics })
     }
@@ -297,48 +285,66 @@ fn outcome_of(scores: usize, smaller_side: usize) -> FitOutcome {
     }
 }
 
-/// The points of the map of one class: both ends of every block, or its centre.
-fn fit_class(mut rows: Vec<Score>, interpolation: Interpolation) -> (Vec<Knot>, ClassFit) {
-    let Sides { positives, negatives, .. } = Sides::of(&rows);
-    rows.par_sort_unstable_by(|x, y| x.score().total_cmp(&y.score()));
-    let (mut scores, mut shares, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-    for tie in rows.chunk_by(|x, y| x.score() == y.score()) {
-        let (positive, total) = match tie {
-            [one] => (one.positive(), mass(one)),
-            many => {
-                let Sides { positive, negative, .. } = Sides::of(many);
-                (positive, positive + negative)
-            }
-        };
-        scores.push(tie[0].score());
-        shares.push(positive / total);
-        weights.push(total);
-    }
-    let outcome = outcome_of(scores.len(), positives.min(negatives));
+/// The points of the map of one class.
+fn fit_class(rows: &[Score], interpolation: Interpolation) -> (Vec<Knot>, ClassFit) {
+    let Sides { positives, negatives, .. } = Sides::of(rows);
+    let point = |index: usize| {
+        let (row, weight) = (&rows[index], mass(&rows[index]));
+        IsotonicPoint { score: row.score(), value: row.positive() / weight, weight }
+    };
+    let steps = isotonic_regression(rows.len(), point).unwrap_or_default();
+    let different = match steps.as_slice() {
+        [one] if one.lowest == one.highest => 1,
+        several => 2 * several.len(),
+    };
+    let outcome = outcome_of(different, positives.min(negatives));
     let fit = ClassFit { positives, negatives, iterations: 0, outcome };
-    let mut knots = Vec::new();
-    for block in isotonic_blocks(&shares, &weights).unwrap_or_default() {
-        let value = block.value.clamp(0.0, 1.0);
+    let knots = knots_of(&steps, interpolation);
+    (if knots.is_empty() { vec![(0.0, 0.0), (1.0, 1.0)] } else { knots }, fit)
+}
+
+/// The points of a map: both ends of every step, or its centre.
+pub(crate) fn knots_of(steps: &[IsotonicStep], interpolation: Interpolation) -> Vec<Knot> {
+    let mut knots = Vec::with_capacity(2 * steps.len());
+    for step in steps {
+        let value = step.value.clamp(0.0, 1.0);
         if interpolation == Interpolation::Centred && value > 0.0 && value < 1.0 {
-            let rows = block.first..=block.last;
-            let sum = rows.map(|tie| weights[tie] * scores[tie]).collect::<CompensatedSum>();
-            let centre = sum.value() / block.weight;
-            knots.push((centre.clamp(scores[block.first], scores[block.last]), value));
+            knots.push((step.centre, value));
             continue;
         }
-        knots.push((scores[block.first], value));
-        if block.last > block.first {
-            knots.push((scores[block.last], value));
+        knots.push((step.lowest, value));
+        if step.highest > step.lowest {
+            knots.push((step.highest, value));
         }
     }
+    knots
+}
+
+/// Checks the points of a map, whose scores lie in `domain` and whose values in \[0, 1\].
+pub(crate) fn check_knots(knots: &[Knot], domain: RangeInclusive<f64>) -> Result<()> {
     if knots.is_empty() {
-        knots = vec![(0.0, 0.0), (1.0, 1.0)];
+        return Err(Input::Empty { what: "a list of knots" }.into());
     }
-    (knots, fit)
+    let valid = |p: f64, g: f64| p.is_finite() && domain.contains(&p) && (0.0..=1.0).contains(&g);
+    if let Some(&(p, g)) = knots.iter().find(|&&(p, g)| !valid(p, g)) {
+        let (name, is_score) = ("a coordinate of a knot", (0.0..=1.0).contains(&g));
+        let is_bounded = !is_score || *domain.end() == 1.0;
+        let expected = if is_bounded { "in [0, 1]" } else { "finite" };
+        let found = if is_score { p } else { g };
+        return Err(Input::OutOfRange { name, expected, found }.into());
+    }
+    for pair in knots.windows(2) {
+        if pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1 {
+            let (name, found) = ("a knot", pair[1].0);
+            let expected = "right of the knot before it, and not below";
+            return Err(Input::OutOfRange { name, expected, found }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The value at p of the map through `knots`, of which there is at least one.
-fn interpolate(knots: &[Knot], interpolation: Interpolation, p: f64) -> f64 {
+pub(crate) fn interpolate(knots: &[Knot], interpolation: Interpolation, p: f64) -> f64 {
     let after = knots.partition_point(|&(x, _)| x <= p);
     let Some(&(x, g)) = after.checked_sub(1).and_then(|before| knots.get(before)) else {
         return knots.first().map_or(p, |&(_, first)| first);

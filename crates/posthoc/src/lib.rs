@@ -31,6 +31,7 @@
 //! A [`Composition`] applies one map after another; [`Selection`] chooses among methods by
 //! cross-validation.
 //!
+//! One score and an event, without classes: [`IsotonicRegression`].
 //! Several signals of confidence become one probability in a [`SignalCombination`].
 //!
 //! Sets of classes with a promised coverage come from a [`ConformalPredictor`].
@@ -76,6 +77,7 @@ mod error;
 mod fit_loss;
 mod histogram;
 mod isotonic;
+mod isotonic_regression;
 mod matrix;
 mod method;
 mod one_vs_rest;
@@ -110,6 +112,7 @@ pub use error::{Error, Result};
 pub use fit_loss::FitLoss;
 pub use histogram::{Binning, HistogramBinning, HistogramOptions};
 pub use isotonic::{Interpolation, IsotonicCalibration, IsotonicOptions};
+pub use isotonic_regression::IsotonicRegression;
 pub use matrix::MatrixScaling;
 pub use method::Method;
 pub use one_vs_rest::Zeros;

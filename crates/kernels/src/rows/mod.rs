@@ -57,7 +57,7 @@ pub(crate) mod dispatch;
 mod distributions;
 mod divergence;
 pub(crate) mod element;
-mod exponential;
+pub(crate) mod exponential;
 mod fill;
 mod four;
 mod labels;

@@ -13,8 +13,9 @@
 //!
 //! The root of L′ is searched in ln β by a Newton method that cannot leave its bracket, so T is
 //! positive by construction, and the result is never worse than T = 1 on the rows that were fitted.
-//! Of many rows a sample is searched first, and its optimum improved by few steps of Halley's method
-//! on all of them, mostly two; where these do not shrink as they should, all rows are searched.
+//! Of many rows a sample is searched first, and its optimum improved on all of them by a Taylor series
+//! of L′ with the derivatives of L up to the sixth: mostly one pass over all rows is enough; where the
+//! series do not settle as they should, all rows are searched.
 //!
 //! Not all data determine a temperature.
 //! With s the mean over the rows of max z − mean z, the temperature is sought between s·10⁻⁶ and

@@ -2,13 +2,17 @@
 //!
 //! L(β) = Σ_i w_i (ln Σ_k e^{βd_ik} − βg_i) / Σ_i w_i, d = z − max z, g_i = Σ_k t_ik d_ik
 //!
-//! Of many rows the optimum of a sample is the start of Halley's method
+//! Of many rows the optimum of a sample is the start, and that of a larger sample a better one.
+//! There the derivative is written as its Taylor series,
 //!
-//! β ← β − 2L′L″/(2L″² − L′L‴)
+//! L′(β + s) ≈ L′ + L″s + L‴s²/2 + … + L⁽⁶⁾s⁵/120
 //!
-//! whose steps leave an error of the order of their cube.
-//! The first pass over all rows looks at the rows, and takes the sums at β = 1, the loss before the
-//! fit, and at the start; what is left is one pass a step.
+//! whose root leaves an error of the order of the sixth power of that of the start.
+//! How far the root moves when the last term is left out is more than the error that the missing
+//! terms make, as each is a part of the one before; where it is not small enough the series is taken
+//! again from the root.
+//! The first pass over all rows looks at the rows, and takes L(1), the loss before the fit, and the
+//! series at the start; mostly it is the only one.
 
 use std::borrow::Cow;
 
@@ -26,35 +30,71 @@ const RANGE: f64 = 1e6;
 const TOLERANCE: f64 = 1e-12;
 
 /// A fit of many rows, four times as many or more, starts from one of about so many.
-const SAMPLE: usize = 1 << 12;
+const SAMPLE: usize = 1 << 11;
 
-/// So many steps at most are made from there.
+/// Each further sample is so many times as large as the one before.
+const GROWTH: usize = 1 << 4;
+
+/// So many series at most are taken from there.
 const STEPS: usize = 8;
 
-/// A step, in parts of β, that leaves an error below [`TOLERANCE`].
-const SETTLED: f64 = 5e-5;
+/// How exactly the optimum of a sample is determined, which is off by far more.
+const ROUGH: f64 = 1e-5;
 
-/// L, L′, L″ and L‴ at some β.
+/// What the last term of a series may change, in parts of β; what is left out changes less.
+const SETTLED: f64 = 2e-12;
+
+/// L at some β, and L′, L″, … divided by the factorials that make them a Taylor series of L′.
 #[derive(Debug, Clone, Copy)]
-struct Loss {
-    value: f64,
-    slope: f64,
-    curvature: f64,
-    third: f64,
+struct Series {
+    loss: f64,
+    slope: [f64; 6],
 }
 
-impl Loss {
+impl Series {
+    /// Where L is unknown.
+    const UNKNOWN: Self = Self { loss: f64::NAN, slope: [f64::NAN; 6] };
+
     fn of(sums: &TiltedSums, total: f64) -> Self {
-        let TiltedSums { cross_entropy, slope, curvature, third } = *sums;
-        let [value, slope, curvature, third] =
-            [cross_entropy, slope, curvature, third].map(|sum| sum / total);
-        Self { value, slope, curvature, third }
+        let (mut slope, mut factor) = (sums.derivatives, total.recip());
+        for (order, coefficient) in (1..).zip(&mut slope) {
+            *coefficient *= factor;
+            factor /= f64::from(order);
+        }
+        Self { loss: sums.cross_entropy / total, slope }
     }
 
     /// L a little further on.
     fn beyond(&self, step: f64) -> f64 {
-        self.value + step * (self.slope + step * (self.curvature / 2.0 + step * self.third / 6.0))
+        let terms = self.slope.iter().enumerate().rev();
+        let change = terms.fold(0.0, |sum, (order, c)| step * (c / (order + 1) as f64 + sum));
+        self.loss + change
     }
+
+    /// The step to the minimum, and more than the error that the terms left out make of it.
+    fn step(&self) -> (f64, f64) {
+        let [all @ .., _] = &self.slope;
+        let step = root(&self.slope);
+        (step, (step - root(all)).abs())
+    }
+}
+
+/// The root of a polynomial near 0, the constant first, by Newton's method; NaN if that finds none.
+fn root(polynomial: &[f64]) -> f64 {
+    let mut position = 0.0;
+    for _ in 0..20 {
+        let (mut value, mut slope) = (0.0, 0.0);
+        for coefficient in polynomial.iter().rev() {
+            slope = slope * position + value;
+            value = value * position + coefficient;
+        }
+        let step = value / slope;
+        position -= step;
+        if step.abs() <= 2.0 * f64::EPSILON * position.abs() {
+            return position;
+        }
+    }
+    f64::NAN
 }
 
 /// What is minimized: rows, what each of them should say, and how much it counts.
@@ -64,10 +104,10 @@ pub(super) struct Problem<'a, T: Scalar> {
     survey: RowSurvey,
     weights: Option<&'a [f64]>,
     total: f64,
-    /// Loss before the fit.
-    before: Loss,
-    /// Where Halley's method starts, what L is there, and after how many iterations.
-    start: Option<(f64, Loss, usize)>,
+    /// Where the survey took the series.
+    surveyed: f64,
+    /// After how many iterations that was found on a sample, if it was.
+    start: Option<usize>,
 }
 
 /// The temperature to use, what it is, how well it does and after how many iterations it was found.
@@ -81,18 +121,13 @@ pub(super) struct Minimum {
 impl<'a, T: Scalar> Problem<'a, T> {
     /// `rows` and `targets` fit, and no target is impossible.
     pub(super) fn new(rows: &'a [T], targets: &'a Targets<'_>) -> Self {
-        let stride = targets.len().div_ceil(SAMPLE);
-        if stride <= 4 {
-            return Self::from_start(rows.into(), targets, None);
+        let mut stride = targets.len() / SAMPLE;
+        let mut start = None;
+        while stride >= 4 {
+            start = of_sample(rows, targets, stride, start);
+            stride = if start.is_some() { stride / GROWTH } else { 0 };
         }
-        let classes = targets.classes();
-        let numbers: Vec<usize> = (0..targets.len()).step_by(stride).collect();
-        let sample = targets.select(&numbers).ok().and_then(|of_sample| {
-            let rows = rows.chunks_exact(classes).step_by(stride).flatten().copied().collect();
-            let found = Problem::from_start(Cow::Owned(rows), &of_sample, None).search().ok()?;
-            found.outcome.converged().then_some((found.temperature.recip(), found.iterations))
-        });
-        Self::from_start(rows.into(), targets, sample)
+        Self::from_start(rows.into(), targets, start)
     }
 
     fn from_start(
@@ -105,38 +140,25 @@ impl<'a, T: Scalar> Problem<'a, T> {
             let masses = targets.row(row).masses();
             masses.map(|(class, share)| share * (logits[class] - highest)).sum()
         };
-        let betas = [Some(1.0), start.map(|(beta, _)| beta)];
-        let betas: Vec<f64> = betas.into_iter().flatten().collect();
-        let survey = RowSurvey::new(&rows, classes, gap, weights, &betas);
-        let at = |index: usize| survey.sums.get(index).map(|sums| Loss::of(sums, total));
-        let unknown =
-            Loss { value: f64::NAN, slope: f64::NAN, curvature: f64::NAN, third: f64::NAN };
-        Self {
-            before: at(0).unwrap_or(unknown),
-            start: start.zip(at(1)).map(|((beta, iterations), loss)| (beta, loss, iterations)),
-            rows,
-            classes,
-            survey,
-            weights,
-            total,
-        }
+        let surveyed = start.map_or(1.0, |(beta, _)| beta);
+        let survey = RowSurvey::new(&rows, classes, gap, weights, surveyed);
+        let start = start.map(|(_, iterations)| iterations);
+        Self { rows, classes, survey, weights, total, surveyed, start }
     }
 
     /// L(1).
     pub(super) fn loss_before(&self) -> f64 {
-        self.before.value
+        self.survey.cross_entropy / self.total
     }
 
-    /// The mean loss at β and its derivatives by β.
-    fn loss(&self, beta: f64) -> Loss {
-        if beta == 1.0 {
-            return self.before;
+    /// L and its derivatives at β.
+    fn series(&self, beta: f64) -> Series {
+        if beta == self.surveyed {
+            return Series::of(&self.survey.sums, self.total);
         }
         let RowSurvey { highest, gaps, .. } = &self.survey;
         let sums = TiltedSums::new(&self.rows, self.classes, highest, gaps, self.weights, beta);
-        let unknown =
-            Loss { value: f64::NAN, slope: f64::NAN, curvature: f64::NAN, third: f64::NAN };
-        sums.map_or(unknown, |sums| Loss::of(&sums, self.total))
+        sums.map_or(Series::UNKNOWN, |sums| Series::of(&sums, self.total))
     }
 
     /// The lowest and the highest temperature.
@@ -145,49 +167,49 @@ impl<'a, T: Scalar> Problem<'a, T> {
         ((spread / RANGE).max(f64::MIN_POSITIVE), (spread * RANGE).min(f64::MAX))
     }
 
-    /// The minimum: of many rows by Halley's method from that of a sample, else by [`search`].
+    /// The minimum: of many rows by series from that of a sample, else by [`search`].
     ///
     /// [`search`]: Self::search
     pub(super) fn minimize(&self) -> Result<Minimum> {
-        match self.halley() {
+        match self.polished(SETTLED) {
             Some(minimum) => Ok(minimum),
-            None => self.search(),
+            None => self.search(TOLERANCE),
         }
     }
 
-    /// Halley's method, of few steps; `None` if it does not settle, or has no start.
-    fn halley(&self) -> Option<Minimum> {
+    /// The root of the series from the start on, a few times; `None` if it does not settle, or has no
+    /// start.
+    fn polished(&self, settled: f64) -> Option<Minimum> {
         let (lowest, highest) = self.bounds();
-        let (mut beta, mut loss, before) = self.start?;
-        let mut last = 1.0;
+        let (mut beta, before, mut last) = (self.surveyed, self.start?, 1.0);
         for iteration in 1..=STEPS {
-            let Loss { slope, curvature, third, .. } = loss;
-            let step = -2.0 * slope * curvature / (2.0 * curvature * curvature - slope * third);
+            let series = self.series(beta);
+            let (step, error) = series.step();
             let size = (step / beta).abs();
             // Near the optimum the steps shrink.
-            if size.is_nan() || size > 0.5 * last {
+            if size.is_nan() || error.is_nan() || size > 0.5 * last {
                 return None;
             }
             let temperature = (beta + step).recip();
-            if size <= SETTLED {
+            if error <= settled * beta {
                 return (lowest <= temperature && temperature <= highest).then_some(Minimum {
                     temperature,
                     outcome: FitOutcome::Converged,
-                    loss: loss.beyond(step),
+                    loss: series.beyond(step),
                     iterations: before + iteration,
                 });
             }
             beta += step;
-            loss = self.loss(beta);
-            last = size.max(2.0 * SETTLED);
+            last = size.max(1e-6);
         }
         None
     }
 
-    /// The minimum, by a search that cannot leave its bracket; degenerate data have their outcomes.
-    fn search(&self) -> Result<Minimum> {
+    /// The minimum, by a search that cannot leave its bracket and determines ln T to `tolerance`;
+    /// degenerate data have their outcomes.
+    fn search(&self, tolerance: f64) -> Result<Minimum> {
         let minimum = |temperature: f64, outcome, iterations| {
-            let loss = self.loss(temperature.recip()).value;
+            let loss = self.series(temperature.recip()).loss;
             Ok(Minimum { temperature, outcome, loss, iterations })
         };
         if self.survey.spread == 0.0 {
@@ -196,7 +218,7 @@ impl<'a, T: Scalar> Problem<'a, T> {
         let (lowest, highest) = self.bounds();
         // In u = ln β = −ln T: dL/du = βL′ has the sign of L′, whose root is sought; dL′/du = βL″.
         let bracket = (-highest.ln(), -lowest.ln());
-        let settings = RootSettings { step: TOLERANCE, ..RootSettings::default() };
+        let settings = RootSettings { step: tolerance, ..RootSettings::default() };
         let search = |function: &dyn Fn(f64) -> (f64, f64)| {
             let root = find_root(|u| function(u.exp()), bracket, 0.0, &settings);
             match root.outcome {
@@ -210,20 +232,20 @@ impl<'a, T: Scalar> Problem<'a, T> {
         };
         let separable = self.survey.gaps.iter().all(|&gap| gap == 0.0);
         // The slope rises with β: where it has one sign only, that at the largest β tells which.
-        if separable || self.loss(lowest.recip()).slope < 0.0 {
+        if separable || self.series(lowest.recip()).slope[0] < 0.0 {
             let floor = (1.0 / (self.total + 1.0)).ln_1p();
-            if self.before.value <= floor {
+            if self.loss_before() <= floor {
                 return minimum(1.0, FitOutcome::Separable, 0);
             }
             let root = search(&|beta| {
-                let loss = self.loss(beta);
-                (loss.value - floor, beta * loss.slope)
+                let Series { loss, slope } = self.series(beta);
+                (loss - floor, beta * slope[0])
             })?;
             return minimum((-root.position).exp(), FitOutcome::Separable, root.iterations);
         }
         let root = search(&|beta| {
-            let loss = self.loss(beta);
-            (loss.slope, beta * loss.curvature)
+            let Series { slope, .. } = self.series(beta);
+            (slope[0], beta * slope[1])
         })?;
         if root.converged() {
             minimum((-root.position).exp(), FitOutcome::Converged, root.iterations)
@@ -231,4 +253,20 @@ impl<'a, T: Scalar> Problem<'a, T> {
             minimum(highest.max(1.0), FitOutcome::WorseThanUniform, root.iterations)
         }
     }
+}
+
+/// The optimum of every `stride`-th row, if it has one, and after how many iterations it was found:
+/// by a search, or from that of a smaller sample.
+fn of_sample<T: Scalar>(
+    rows: &[T],
+    targets: &Targets<'_>,
+    stride: usize,
+    start: Option<(f64, usize)>,
+) -> Option<(f64, usize)> {
+    let numbers: Vec<usize> = (0..targets.len()).step_by(stride).collect();
+    let of_sample = targets.select(&numbers).ok()?;
+    let rows = rows.chunks_exact(targets.classes()).step_by(stride).flatten().copied().collect();
+    let problem = Problem::from_start(Cow::Owned(rows), &of_sample, start);
+    let found = problem.polished(ROUGH).or_else(|| problem.search(ROUGH).ok())?;
+    found.outcome.converged().then_some((found.temperature.recip(), found.iterations))
 }

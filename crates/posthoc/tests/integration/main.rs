@@ -15,6 +15,7 @@ mod golden;
 mod golden_maps;
 mod histogram;
 mod isotonic;
+mod isotonic_regression;
 mod little_data;
 mod method;
 #[path = "../../../metrics/tests/integration/networks.rs"]
