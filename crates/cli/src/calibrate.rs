@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use serde_json::Value;
-use softlabel_core::{Labels, Logits};
+use softlabel_core::Logits;
 use softlabel_data::predictions::{PredictionFile, Targets};
-use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome};
+use softlabel_posthoc::{self as posthoc, AnyCalibrator, Calibrator, FitOutcome};
 use softlabel_report::evaluation_table;
 
 use crate::Verdict;
 use crate::arguments::Calibrate;
 use crate::evaluation::Evaluation;
 use crate::output::{note, print, print_json, table_style};
-use crate::predictions::{as_logits, scores, select, targets, write_file};
+use crate::predictions::{as_logits, scores, select, select_targets, targets, write_file};
 use crate::selection::{Candidate, choose, methods};
 
 /// The object that `softlabel calibrate --json` prints.
@@ -27,6 +27,8 @@ struct CalibrationOutput<'a> {
     fit: Fit,
     /// How all methods did that were to choose from; empty if there was one.
     selection: &'a [Candidate],
+    /// On how many of the rows of the fit they were compared.
+    selection_samples: Option<usize>,
     /// None if no rows were left.
     test: Option<&'a Test>,
 }
@@ -49,22 +51,26 @@ struct Test {
 
 /// Fits a calibrator and judges it on the rows that are left.
 pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
-    let (logits, labels) = read(options)?;
-    let (fit_rows, test_rows) = split(options, labels.len())?;
-    let (fit_logits, fit_labels) = (select(&logits, &fit_rows)?, labels.select(&fit_rows)?);
-    let methods = methods(&options.method, fit_rows.len(), logits.classes());
-    let (method, selection) = match methods.as_slice() {
-        [only] => (only.clone(), Vec::new()),
-        several => choose(several, &fit_logits, &fit_labels, options.cv as usize, options.seed)?,
+    let (logits, targets) = read(options)?;
+    let (fit_rows, test_rows) = split(options, targets.rows())?;
+    let all = match &targets {
+        Targets::Classes(labels) => posthoc::Targets::from(labels),
+        Targets::Distributions(rows) => rows.into(),
     };
-    let map = method.fit(&fit_logits, &fit_labels).with_context(|| {
+    let (fit_logits, fit_targets) = (select(&logits, &fit_rows)?, all.select(&fit_rows)?);
+    let methods = methods(&options.method, fit_rows.len(), logits.classes());
+    let (method, selection, selection_samples) = match methods.as_slice() {
+        [only] => (only.clone(), Vec::new(), 0),
+        several => choose(several, &fit_logits, &fit_targets, options.cv as usize, options.seed)?,
+    };
+    let map = method.fit(&fit_logits, &fit_targets).with_context(|| {
         format!("cannot fit {} to {}", method.name(), options.predictions.display())
     })?;
     let test = if test_rows.is_empty() {
         None
     } else {
-        let (logits, labels) = (select(&logits, &test_rows)?, labels.select(&test_rows)?);
-        let judged = |map| Evaluation::of_logits(&logits, &labels, map, options.bins);
+        let (logits, targets) = (select(&logits, &test_rows)?, select_targets(&targets, &test_rows)?);
+        let judged = |map| Evaluation::of_logits(&logits, &targets, map, options.bins);
         Some(Test { before: judged(None)?, after: judged(Some(&map))? })
     };
     if let Some(path) = &options.out {
@@ -84,29 +90,21 @@ pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
             parameters,
             fit,
             selection: &selection,
+            selection_samples: (!selection.is_empty()).then_some(selection_samples),
             test: test.as_ref(),
         })?;
     } else {
-        print(&text(&map, parameters, fit, &selection, test.as_ref()))?;
+        print(&text(&map, parameters, fit, (&selection, selection_samples), test.as_ref()))?;
     }
     Ok(Verdict::Done)
 }
 
-/// All rows, as logits, and their labels.
-fn read(options: &Calibrate) -> Result<(Logits<'static, f64>, Labels)> {
+/// All rows, as logits, and what they should have said.
+fn read(options: &Calibrate) -> Result<(Logits<'static, f64>, Targets)> {
     let file = PredictionFile::open(&options.predictions)?;
     let scores = scores(&file, &options.reading)?;
-    let labels = match targets(&file, &scores, &options.reading)? {
-        Targets::Classes(labels) => labels,
-        Targets::Distributions(_) => {
-            let path = options.reading.labels.as_ref().unwrap_or(&options.predictions);
-            bail!(
-                "{}: expected one class a row to fit to, found distributions over the classes",
-                path.display()
-            );
-        }
-    };
-    Ok((as_logits(&scores.read()?)?, labels))
+    let targets = targets(&file, &scores, &options.reading)?;
+    Ok((as_logits(&scores.read()?)?, targets))
 }
 
 /// The rows to fit to and the rows to judge on, in ascending order.
@@ -166,7 +164,7 @@ fn text(
     map: &AnyCalibrator,
     parameters: &Value,
     fit: Fit,
-    selection: &[Candidate],
+    (selection, samples): (&[Candidate], usize),
     test: Option<&Test>,
 ) -> String {
     let mut text = String::new();
@@ -177,6 +175,9 @@ fn text(
         text.push('\n');
     }
     if !selection.is_empty() {
+        if samples < fit.samples {
+            text += &format!("compared on {samples} of the {} rows, drawn at random\n", fit.samples);
+        }
         text.push('\n');
     }
     text += &format!("method       {}\n", map.method());

@@ -42,11 +42,14 @@ pub(crate) fn evaluate(options: &Evaluate) -> Result<Verdict> {
         .collect::<Result<Vec<_>>>()?;
     if let Some(path) = &options.report {
         let title = file.path().file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let curve = evaluation.rows.risk_coverage();
         let view = EvaluationView {
             title: &title,
             facts: &facts,
             scores: &evaluation.scores,
             intervals: &evaluation.intervals,
+            risk_coverage: curve.as_ref(),
+            classwise: evaluation.classwise.as_ref(),
         };
         write_file(path, evaluation_html(&view)?.as_bytes())?;
     }

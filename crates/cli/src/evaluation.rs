@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use softlabel_core::{Labels, Logits, Probabilities};
 use softlabel_data::predictions::{PredictionFile, Scores, Targets};
 use softlabel_metrics::{
-    Bootstrap, Forecasts, FullEvaluation, FullScores, Interval, RowScores, SoftLabelEvaluation,
-    SoftLabelScores, evaluate_forecasts,
+    Bootstrap, ClasswiseCalibration, Forecasts, FullEvaluation, FullScores, Interval, Predictions, RowScores,
+    SoftLabelEvaluation, SoftLabelScores, evaluate_forecasts,
 };
 use softlabel_posthoc::{AnyCalibrator, Calibrator};
 
@@ -23,6 +23,8 @@ pub(crate) struct Evaluation {
     pub(crate) rows: RowScores,
     /// Against labels that are distributions.
     pub(crate) soft: Option<SoftLabelScores>,
+    /// Calibration by class, if the probabilities of all classes are known.
+    pub(crate) classwise: Option<ClasswiseCalibration>,
     pub(crate) intervals: BTreeMap<String, Interval>,
 }
 
@@ -63,16 +65,22 @@ impl Evaluation {
     /// Of rows in memory.
     pub(crate) fn of_logits(
         logits: &Logits<'_, f64>,
-        labels: &Labels,
+        targets: &Targets,
         calibrator: Option<&AnyCalibrator>,
         bins: usize,
     ) -> Result<Self> {
         let mut evaluation = FullEvaluation::new(logits.classes(), bins)?;
-        match calibrator {
-            Some(map) => evaluation.update(&map.apply(logits)?, labels)?,
-            None => evaluation.update(logits, labels)?,
+        let mut soft = SoftLabelEvaluation::default();
+        let mapped = calibrator.map(|map| map.apply(logits)).transpose()?;
+        let predictions: &dyn Predictions = match &mapped {
+            Some(mapped) => mapped,
+            None => logits,
+        };
+        evaluation.update(predictions, &classes_of(targets)?)?;
+        if let Targets::Distributions(rows) = targets {
+            soft.update(predictions, rows)?;
         }
-        Self::of(&evaluation, None)
+        Self::of(&evaluation, soft.compute())
     }
 
     /// Of the confidences of the top classes alone.
@@ -82,13 +90,14 @@ impl Evaluation {
         let forecasts = Forecasts::new(&top.confidences, &right)?;
         let scores = evaluate_forecasts(&forecasts, bins)?;
         let (rows, soft, intervals) = (RowScores::from(forecasts), None, BTreeMap::new());
-        Ok(Self { scores, rows, soft, intervals })
+        Ok(Self { scores, rows, soft, classwise: None, intervals })
     }
 
     fn of(evaluation: &FullEvaluation, soft: Option<SoftLabelScores>) -> Result<Self> {
         let none = softlabel_core::Error::Empty { what: "the set of rows" };
         let scores = evaluation.compute().ok_or(none)?;
-        Ok(Self { scores, rows: evaluation.rows().clone(), soft, intervals: BTreeMap::new() })
+        let (rows, classwise) = (evaluation.rows().clone(), Some(evaluation.classwise().clone()));
+        Ok(Self { scores, rows, soft, classwise, intervals: BTreeMap::new() })
     }
 
     /// The same with intervals.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use softlabel_core::{Labels, Logits, Scalar};
+use softlabel_core::{Labels, Logits, Probabilities, Scalar};
 use softlabel_data::predictions::{Checked, PredictionFile, ScoreBlock, Scores, Targets};
 use softlabel_metrics::Predictions;
 use softlabel_posthoc::{AnyCalibrator, Calibrator};
@@ -129,6 +129,20 @@ pub(crate) fn select(logits: &Logits<'_, f64>, rows: &[usize]) -> Result<Logits<
     let all: Vec<&[f64]> = logits.matrix().iter().collect();
     let chosen = rows.iter().filter_map(|&row| all.get(row)).flat_map(|row| row.iter().copied());
     Ok(Logits::new(chosen.collect::<Vec<_>>(), classes)?)
+}
+
+/// Some rows of labels.
+pub(crate) fn select_targets(targets: &Targets, rows: &[usize]) -> Result<Targets> {
+    Ok(match targets {
+        Targets::Classes(labels) => Targets::Classes(labels.select(rows)?),
+        Targets::Distributions(all) => {
+            let classes = all.classes();
+            let every: Vec<&[f64]> = all.matrix().iter().collect();
+            let chosen = rows.iter().filter_map(|&row| every.get(row));
+            let values: Vec<f64> = chosen.flat_map(|row| row.iter().copied()).collect();
+            Targets::Distributions(Probabilities::new(values, classes)?)
+        }
+    })
 }
 
 /// Reads a calibrator, which must be for as many classes as the scores have.

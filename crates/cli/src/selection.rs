@@ -2,10 +2,14 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use softlabel_core::{Labels, Logits};
-use softlabel_posthoc::{Method, Selected, Selection};
+use softlabel_core::Logits;
+use softlabel_posthoc::{Method, Selected, Selection, Targets};
 
 use crate::arguments::Choice;
+
+/// Methods are compared on at most so many rows: there the differences between them are far above the
+/// noise, and all folds of all methods take seconds.
+pub(crate) const MOST_ROWS: usize = 20_000;
 
 /// How a method did on rows that it was not fitted to.
 #[derive(Debug, Serialize)]
@@ -19,13 +23,13 @@ pub(crate) struct Candidate {
 }
 
 /// The methods that are asked for, each once; `auto` stands for those that are worth a try on so many
-/// rows.
+/// rows, of which at most [`MOST_ROWS`] are used to choose.
 pub(crate) fn methods(choices: &[Choice], rows: usize, classes: usize) -> Vec<Method> {
     let mut methods = Vec::new();
     for choice in choices {
         let chosen = match choice {
             Choice::Of(method) => vec![method.clone()],
-            Choice::Auto => Method::candidates(rows, classes),
+            Choice::Auto => Method::candidates(rows.min(MOST_ROWS), classes),
         };
         for method in chosen {
             if !methods.contains(&method) {
@@ -36,21 +40,23 @@ pub(crate) fn methods(choices: &[Choice], rows: usize, classes: usize) -> Vec<Me
     methods
 }
 
-/// The method with the lowest NLL over `folds` folds, which are dealt with `seed`, and how all of them
-/// did.
+/// The method with the lowest NLL over `folds` folds, which are dealt with `seed`, how all of them did,
+/// and on how many rows.
 pub(crate) fn choose(
     methods: &[Method],
     logits: &Logits<'_, f64>,
-    labels: &Labels,
+    targets: &Targets<'_>,
     folds: usize,
     seed: u64,
-) -> Result<(Method, Vec<Candidate>)> {
-    let selection = Selection { folds, seed, ..Selection::default() };
-    let Selected { method, candidates, .. } = selection.choose(methods, logits, labels)?;
+) -> Result<(Method, Vec<Candidate>, usize)> {
+    let most_rows = Some(MOST_ROWS);
+    let selection = Selection { folds, seed, most_rows, ..Selection::default() };
+    let Selected { method, candidates, samples, .. } =
+        selection.choose(methods, logits, targets)?;
     let candidates = candidates.into_iter().map(|of| Candidate {
         method: of.method.name(),
         nll: of.score,
         reason: of.reason,
     });
-    Ok((method, candidates.collect()))
+    Ok((method, candidates.collect(), samples))
 }

@@ -161,6 +161,17 @@ impl FullEvaluation {
         &self.rows
     }
 
+    /// The bins of every class against the rest: calibration by class.
+    ///
+    /// ```
+    /// use softlabel_metrics::FullEvaluation;
+    /// assert_eq!(FullEvaluation::new(10, 15)?.classwise().classes(), 10);
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn classwise(&self) -> &ClasswiseCalibration {
+        &self.classwise
+    }
+
     /// How many rows were added.
     pub fn samples(&self) -> u64 {
         self.fixed.samples()

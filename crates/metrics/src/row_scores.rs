@@ -6,7 +6,7 @@ use softlabel_kernels::RowStatistics;
 
 use crate::brier::brier_of;
 use crate::number::all_or_infinite;
-use crate::{Forecast, Forecasts, Observed, Predictions, Weight};
+use crate::{Forecast, Forecasts, Observed, Predictions, RiskCoverageCurve, Weight};
 
 /// Of every row that counts the confidence, whether the top class is right, the negative
 /// log-likelihood, the Brier score and the weight: 25 bytes, 33 with weights.
@@ -70,6 +70,21 @@ impl RowScores {
     /// Σ_k (p_k − 1\[k = y\])² of every row; empty if only confidences are known.
     pub fn brier_scores(&self) -> &[f64] {
         &self.brier_scores
+    }
+
+    /// Risk against coverage, the surest rows first; none of no rows.
+    ///
+    /// ```
+    /// use softlabel_metrics::{Forecasts, RowScores};
+    /// let rows = RowScores::from(Forecasts::new(&[0.9, 0.6], &[true, false])?);
+    /// let points = rows.risk_coverage().unwrap().points;
+    /// assert_eq!((points[0].coverage, points[0].risk), (0.5, 0.0));
+    /// assert_eq!((points[1].coverage, points[1].risk), (1.0, 0.5));
+    /// # Ok::<(), softlabel_metrics::Error>(())
+    /// ```
+    pub fn risk_coverage(&self) -> Option<RiskCoverageCurve> {
+        let groups = self.top_label.tie_groups();
+        (!groups.is_empty()).then(|| RiskCoverageCurve::of(&groups))
     }
 
     /// How many rows there are.

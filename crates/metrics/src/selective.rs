@@ -380,7 +380,7 @@ pub struct RiskCoverageCurve {
 
 impl RiskCoverageCurve {
     /// The curve of groups by ascending score.
-    fn of(groups: &[TieGroup]) -> Self {
+    pub(crate) fn of(groups: &[TieGroup]) -> Self {
         let total = Totals::of(groups);
         let (mut kept, mut errors, mut mass, mut wrong) = (0, 0, 0.0, 0.0);
         let point = |group: &TieGroup| {

@@ -26,14 +26,13 @@
 //! Bayesian Binning" (2015).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{LogProbabilities, Logits, Scalar};
 use softlabel_kernels::softmax_in_place;
 
-use crate::calibrator::check_fit;
 use crate::document::{Document, Written};
 use crate::histogram::{Bin, class_fit, equal_mass, value_at};
-use crate::one_vs_rest::{diagnostics, scores};
-use crate::{Calibrator, FitDiagnostics, HistogramBinning, Result, Zeros};
+use crate::one_vs_rest::{Score, Scored, Sides, diagnostics, masses};
+use crate::{Calibrator, FitDiagnostics, HistogramBinning, Result, Targets, Zeros};
 
 /// N′, how many rows the prior of a whole histogram counts as.
 const PRIOR_ROWS: f64 = 2.0;
@@ -79,7 +78,8 @@ pub struct BayesianBinning {
 impl BayesianBinning {
     /// Weighs and averages the histograms of every class.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) if there are no rows, fewer rows than classes, not one
@@ -95,19 +95,22 @@ impl BayesianBinning {
     /// assert!(BayesianBinning::fit(&logits, &Labels::new(&[0], 2)?).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        check_fit(logits, labels)?;
-        let (bins, fits): (Vec<_>, Vec<_>) = scores(logits, labels, softmax_in_place)?
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let (bins, fits): (Vec<_>, Vec<_>) = masses(&logits, &targets, softmax_in_place)?
             .into_iter()
             .map(|mut scores| {
-                scores.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+                scores.sort_by(|x, y| x.score().total_cmp(&y.score()));
                 (average(&scores), class_fit(&scores))
             })
             .unzip();
         let classes = logits.classes();
         let map = HistogramBinning::from_bins(classes, bins, Zeros::Keep)?;
-        let after = map.apply(logits)?;
-        let fit = diagnostics(logits, labels, after.as_slice(), fits)?;
+        let after = map.apply(&logits)?;
+        let fit = diagnostics(&logits, &targets, after.as_slice(), fits)?;
         Self::from_parts(classes, map.bins().to_vec(), Some(fit))
     }
 
@@ -164,8 +167,11 @@ impl Written for BayesianBinning {
 }
 
 /// g of one class, whose `scores` are sorted.
-fn average(scores: &[(f64, bool)]) -> Vec<Bin> {
-    let rows = scores.len();
+fn average(scores: &[Score]) -> Vec<Bin> {
+    let Sides { positive, negative, .. } = Sides::of(scores);
+    // A weight is a number of rows. It saturates.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rows = (positive + negative).round() as usize;
     // The least b with (c·b)³ ≥ n, and with b³ ≥ c³·n.
     let cube = |count: usize| count.saturating_pow(3);
     let fewest = (1..=rows).find(|&count| cube(RANGE * count) >= rows).unwrap_or(1);
@@ -188,7 +194,7 @@ fn average(scores: &[(f64, bool)]) -> Vec<Bin> {
 }
 
 /// A histogram of at most `count` bins, and the logarithm of its marginal likelihood.
-fn histogram(scores: &[(f64, bool)], count: usize) -> (f64, Vec<Bin>) {
+fn histogram(scores: &[Score], count: usize) -> (f64, Vec<Bin>) {
     let mut edges = equal_mass(scores, count);
     // A bin (0, 0] would hold nothing; what is at 0 belongs to the first.
     edges.retain(|&edge| edge > 0.0);
@@ -196,16 +202,16 @@ fn histogram(scores: &[(f64, bool)], count: usize) -> (f64, Vec<Bin>) {
     let (mut begin, mut lower, mut likelihood) = (0, 0.0, 0.0);
     let bin = |upper: f64| {
         let end = if upper < 1.0 {
-            scores.partition_point(|&(score, _)| score <= upper)
+            scores.partition_point(|score| score.score() <= upper)
         } else {
             scores.len()
         };
-        let rows = (end - begin) as f64;
-        let positives = scores[begin..end].iter().filter(|(_, positive)| *positive).count() as f64;
+        let Sides { positive: positives, negative: negatives, .. } = Sides::of(&scores[begin..end]);
+        let rows = positives + negatives;
         let centre = (0.5 * (lower + upper)).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         let (alpha, beta) = (prior * centre, prior * (1.0 - centre));
         let rises = |count: f64, from: f64| libm::lgamma(count + from) - libm::lgamma(from);
-        likelihood += rises(positives, alpha) + rises(rows - positives, beta) - rises(rows, prior);
+        likelihood += rises(positives, alpha) + rises(negatives, beta) - rises(rows, prior);
         (begin, lower) = (end, upper);
         (upper, (positives + alpha) / (rows + prior))
     };

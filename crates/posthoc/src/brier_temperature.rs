@@ -1,13 +1,13 @@
 //! The temperature with the least squared error.
 //!
-//! B(β) = mean Σ_k (p_k − \[k = y\])², p = softmax(βx), β = 1/T: not convex, so the search goes
+//! B(β) = mean Σ_k (p_k − t_k)², p = softmax(βx), β = 1/T, t the target: not convex, so the search goes
 //! downhill from a temperature that is near, by factors of √2 until B rises, and to the root of B′ in
 //! between.
 
-use softlabel_core::{Labels, Temperature};
+use softlabel_core::Temperature;
 use softlabel_kernels::{CompensatedSum, RootSettings, find_root, softmax_in_place};
 
-use crate::Result;
+use crate::{Result, Targets};
 
 /// How often T may grow or shrink by √2 until the squared error rises.
 const STEPS: usize = 60;
@@ -15,16 +15,17 @@ const STEPS: usize = 60;
 /// The temperature downhill from `start` at which the squared error of `rows`, ln p, has a minimum.
 pub(crate) fn brier_temperature(
     rows: &[f64],
-    labels: &Labels,
+    targets: &Targets<'_>,
     start: Temperature,
 ) -> Result<Temperature> {
-    let classes = labels.classes();
+    let classes = targets.classes();
     // The first and second derivatives by ln β of Σ (p − t)², per row.
     let slopes = |u: f64| {
         let beta = u.exp();
         let (mut first, mut second) = (CompensatedSum::default(), CompensatedSum::default());
         let mut p = vec![0.0; classes];
-        for (row, label) in rows.chunks_exact(classes).zip(labels.iter()) {
+        for (index, row) in rows.chunks_exact(classes).enumerate() {
+            let (weight, target) = (targets.weight(index), targets.row(index));
             for (p, x) in p.iter_mut().zip(row) {
                 *p = beta * x;
             }
@@ -36,15 +37,15 @@ pub(crate) fn brier_temperature(
             for (class, (x, p)) in
                 row.iter().zip(&p).enumerate().filter(|(_, (x, _))| x.is_finite())
             {
-                let off = if class == label { p - 1.0 } else { *p };
+                let off = p - target.share(class);
                 let moved = p * (x - mean);
                 by_beta += 2.0 * off * moved;
                 by_beta_twice += 2.0 * (moved * moved + off * p * ((x - mean).powi(2) - variance));
             }
-            first.add(beta * by_beta);
-            second.add(beta * (by_beta + beta * by_beta_twice));
+            first.add(weight * beta * by_beta);
+            second.add(weight * beta * (by_beta + beta * by_beta_twice));
         }
-        (first.value() / labels.len() as f64, second.value() / labels.len() as f64)
+        (first.value() / targets.total(), second.value() / targets.total())
     };
     let step = 0.5 * std::f64::consts::LN_2;
     let mut here = start.inverse().ln();

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
-use softlabel_kernels::CompensatedSum;
 
 use crate::{Error, FitDiagnostics, Result};
 
@@ -96,11 +95,4 @@ pub(crate) fn rows_and_labels<'a, T: Scalar>(
     labels: &'a Labels,
 ) -> impl Iterator<Item = (&'a [T], usize)> {
     logits.matrix().iter().zip(labels.iter())
-}
-
-/// The mean of −ln p_y, of log-probabilities row by row.
-pub(crate) fn mean_nll(log_probabilities: &[f64], labels: &Labels) -> f64 {
-    let rows = log_probabilities.chunks_exact(labels.classes());
-    let losses = rows.zip(labels.iter()).map(|(row, label)| -row[label]);
-    losses.collect::<CompensatedSum>().value() / labels.len() as f64
 }

@@ -35,13 +35,13 @@
 //! the likelihood together.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::{MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize};
 
-use crate::calibrator::{map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::cross_entropy::{check_minimum, mean_cross_entropy};
 use crate::document::{Document, Written, check_count};
-use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, TemperatureScaling};
+use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, Targets, TemperatureScaling};
 
 /// A β times the mean of |ln p| that is smaller than this makes no difference.
 const VANISHING: f64 = 1e-6;
@@ -90,7 +90,8 @@ pub struct ClassTemperature {
 impl ClassTemperature {
     /// Fits a temperature for every class.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) if there are no rows, fewer rows than classes, not one
@@ -109,22 +110,26 @@ impl ClassTemperature {
     /// assert!(ClassTemperature::fit(&logits, &Labels::new(&[0], 2)?).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels) -> Result<Self> {
-        let scaling = TemperatureScaling::fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let scaling = TemperatureScaling::fit(&logits, &targets)?;
         let overall = scaling.diagnostics().map(|fit| fit.outcome);
-        let rows = map_rows(logits, logits.classes(), log_softmax_in_place)?;
+        let rows = map_rows(&logits, logits.classes(), log_softmax_in_place)?;
         // Where no temperature is better than uniform, it is no place to begin at.
         let start = match overall {
             Some(FitOutcome::WorseThanUniform) => 0.0,
             _ => scaling.temperature().inverse().ln(),
         };
-        let held: Vec<bool> = labels.counts().into_iter().map(|count| count == 0).collect();
+        let held: Vec<bool> =
+            targets.class_totals().into_iter().map(|total| total == 0.0).collect();
         let function = |parameters: &[f64], gradient: &mut [f64]| {
-            objective(&rows, labels, &held, parameters, gradient)
+            objective(&rows, &targets, &held, parameters, gradient)
         };
-        let floor = std::f64::consts::LN_2 / labels.len() as f64;
-        let settings = MinimumSettings { target: floor, ..MinimumSettings::default() };
-        let minimum = minimize(function, &vec![start; labels.classes()], &settings);
+        let settings = MinimumSettings { target: targets.separable_loss(), ..MinimumSettings::default() };
+        let minimum = minimize(function, &vec![start; targets.classes()], &settings);
         check_minimum(Self::METHOD, &minimum)?;
         let finite = rows.iter().filter(|x| x.is_finite());
         let (sum, count) = finite.fold((0.0, 0usize), |(sum, count), x| (sum - x, count + 1));
@@ -146,7 +151,7 @@ impl ClassTemperature {
         let temperature = |u: &f64| Temperature::new((-u).exp());
         let temperatures = minimum.position.iter().map(temperature).collect::<Result<_, _>>()?;
         let mut map = Self { temperatures, diagnostics: None };
-        let nll_after = mean_nll(&map.calibrated(logits)?, labels);
+        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
         map.diagnostics = scaling.diagnostics().map(|fit| FitDiagnostics {
             nll_after,
             iterations: fit.iterations + minimum.iterations,
@@ -212,7 +217,7 @@ fn scale(row: &mut [f64], betas: &[f64]) {
 /// The mean loss over rows of ln p, and its derivatives by ln β.
 fn objective(
     rows: &[f64],
-    labels: &Labels,
+    targets: &Targets<'_>,
     held: &[bool],
     parameters: &[f64],
     gradient: &mut [f64],
@@ -226,9 +231,9 @@ fn objective(
             }
         }
     };
-    let loss = mean_cross_entropy(rows, labels, |row| scale(row, &betas), sums);
+    let loss = mean_cross_entropy(rows, targets, |row| scale(row, &betas), sums);
     for ((slope, beta), held) in gradient.iter_mut().zip(betas).zip(held) {
-        *slope *= if *held { 0.0 } else { beta / labels.len() as f64 };
+        *slope *= if *held { 0.0 } else { beta / targets.total() };
     }
     loss
 }

@@ -1,39 +1,39 @@
 //! The mean cross-entropy of labels under softmax(u), where u is made of a row: what maps that are
 //! fitted by its gradient have in common.
 
-use softlabel_core::Labels;
 use softlabel_kernels::{CompensatedSum, Minimum, MinimumOutcome, log_softmax_in_place};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Targets};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
 
-/// The mean of −ln softmax(u)_y over `rows`; `scores` replaces a row by u.
+/// The mean of −Σ_k t_k ln softmax(u)_k over `rows`; `scores` replaces a row by u.
 ///
-/// `visit` is shown every row with the derivatives p − \[k = y\] of its loss by u; a u of −∞ has
+/// `visit` is shown every row with the derivatives w·(p − t) of its weighted loss by u; a u of −∞ has
 /// none.
 pub(crate) fn mean_cross_entropy(
     rows: &[f64],
-    labels: &Labels,
+    targets: &Targets<'_>,
     scores: impl Fn(&mut [f64]),
     mut visit: impl FnMut(&[f64], &[f64]),
 ) -> f64 {
-    let classes = labels.classes();
+    let classes = targets.classes();
     let mut loss = CompensatedSum::default();
     let mut u = vec![0.0; classes];
-    for (row, label) in rows.chunks_exact(classes).zip(labels.iter()) {
+    for (index, row) in rows.chunks_exact(classes).enumerate() {
+        let (weight, target) = (targets.weight(index), targets.row(index));
         u.copy_from_slice(row);
         scores(&mut u);
         log_softmax_in_place(&mut u);
-        loss.add(-u[label]);
+        loss.add(-weight * target.masses().map(|(class, t)| t * u[class]).sum::<f64>());
         for value in &mut u {
-            *value = value.exp();
+            *value = weight * value.exp();
         }
-        u[label] -= 1.0;
+        target.masses().for_each(|(class, t)| u[class] -= weight * t);
         visit(row, &u);
     }
-    loss.value() / labels.len() as f64
+    loss.value() / targets.total()
 }
 
 /// An error if the search did not end at a minimum.

@@ -27,15 +27,15 @@
 //! Uncertainty Calibration in Deep Learning" (2020), "ensemble temperature scaling".
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::{CompensatedSum, log_softmax_in_place, log_sum_exp};
 
 use crate::brier_temperature::brier_temperature;
-use crate::calibrator::{map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
 use crate::simplex::{Taylor, Triple, minimize_on_simplex};
 use crate::temperature_mixture::scaled_log_softmax;
-use crate::{Calibrator, Error, FitDiagnostics, FitLoss, Result, TemperatureScaling};
+use crate::{Calibrator, Error, FitDiagnostics, FitLoss, Result, Targets, TemperatureScaling};
 
 /// How far from 1 a sum of given weights may be.
 const SUM_TOLERANCE: f64 = 1e-9;
@@ -88,7 +88,8 @@ pub struct EnsembleTemperature {
 impl EnsembleTemperature {
     /// Fits the temperature, then the weights.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     /// The losses of the diagnostics are negative log-likelihoods, whatever was minimized.
     ///
     /// # Errors
@@ -105,18 +106,23 @@ impl EnsembleTemperature {
     /// assert!((map.weights()[0] - 1.0).abs() < 1e-9);
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels, loss: FitLoss) -> Result<Self> {
-        let scaling = TemperatureScaling::fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+        loss: FitLoss,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let scaling = TemperatureScaling::fit(&logits, &targets)?;
         let classes = logits.classes();
-        let rows = map_rows(logits, classes, log_softmax_in_place)?;
+        let rows = map_rows(&logits, classes, log_softmax_in_place)?;
         let determined = scaling.diagnostics().is_some_and(|fit| fit.outcome.converged());
         let temperature = match loss {
             FitLoss::Brier if determined => {
-                brier_temperature(&rows, labels, scaling.temperature())?
+                brier_temperature(&rows, &targets, scaling.temperature())?
             }
             FitLoss::Brier | FitLoss::Nll => scaling.temperature(),
         };
-        let members = Members { rows: &rows, labels, temperature };
+        let members = Members { rows: &rows, targets: &targets, temperature };
         let found = match loss {
             FitLoss::Brier => members.least_squares(),
             FitLoss::Nll => members.most_likely(),
@@ -129,7 +135,7 @@ impl EnsembleTemperature {
         let total: f64 = weights.iter().sum();
         let weights = weights.map(|weight| weight / total);
         let mut map = Self { temperature, weights, classes, diagnostics: None };
-        let nll_after = mean_nll(&map.calibrated(logits)?, labels);
+        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
         map.diagnostics = scaling.diagnostics().map(|fit| FitDiagnostics {
             nll_after,
             iterations: fit.iterations + iterations,
@@ -212,17 +218,17 @@ impl EnsembleTemperature {
 struct Members<'a> {
     /// ln softmax(z).
     rows: &'a [f64],
-    labels: &'a Labels,
+    targets: &'a Targets<'a>,
     temperature: Temperature,
 }
 
 impl Members<'_> {
     /// `visit` is shown the scaled and the unscaled distribution of a row, the uniform share, and the
-    /// label.
+    /// number of the row.
     fn walk(&self, mut visit: impl FnMut(&[f64], &[f64], f64, usize)) {
-        let classes = self.labels.classes();
+        let classes = self.targets.classes();
         let (mut scaled, mut unscaled) = (vec![0.0; classes], vec![0.0; classes]);
-        for (row, label) in self.rows.chunks_exact(classes).zip(self.labels.iter()) {
+        for (index, row) in self.rows.chunks_exact(classes).enumerate() {
             scaled.copy_from_slice(row);
             scaled_log_softmax(&mut scaled, self.temperature);
             for value in &mut scaled {
@@ -232,7 +238,7 @@ impl Members<'_> {
                 *p = x.exp();
             }
             let possible = row.iter().filter(|x| x.is_finite()).count();
-            visit(&scaled, &unscaled, (possible as f64).recip(), label);
+            visit(&scaled, &unscaled, (possible as f64).recip(), index);
         }
     }
 
@@ -240,7 +246,8 @@ impl Members<'_> {
     fn least_squares(&self) -> Result<(Triple, usize), usize> {
         let mut products = [[CompensatedSum::default(); 3]; 3];
         let mut hits = [CompensatedSum::default(); 3];
-        self.walk(|scaled, unscaled, uniform, label| {
+        self.walk(|scaled, unscaled, uniform, row| {
+            let (weight, target) = (self.targets.weight(row), self.targets.row(row));
             let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
             let between = dot(scaled, unscaled);
             // A distribution times the uniform one is its share, and so is that one squared.
@@ -251,14 +258,17 @@ impl Members<'_> {
             ];
             for (sums, row) in products.iter_mut().zip(rows) {
                 for (sum, product) in sums.iter_mut().zip(row) {
-                    sum.add(product);
+                    sum.add(weight * product);
                 }
             }
-            for (sum, hit) in hits.iter_mut().zip([scaled[label], unscaled[label], uniform]) {
-                sum.add(hit);
+            for (class, t) in target.masses() {
+                let of_class = [scaled[class], unscaled[class], uniform];
+                for (sum, hit) in hits.iter_mut().zip(of_class) {
+                    sum.add(weight * t * hit);
+                }
             }
         });
-        let rows = self.labels.len() as f64;
+        let rows = self.targets.total();
         let products = products.map(|sums| sums.map(|sum| sum.value() / rows));
         let hits = hits.map(|sum| sum.value() / rows);
         let quadratic = |weights: Triple| {
@@ -277,23 +287,25 @@ impl Members<'_> {
 
     /// The weights with the least negative log-likelihood.
     fn most_likely(&self) -> Result<(Triple, usize), usize> {
-        let mut hits: Vec<Triple> = Vec::with_capacity(self.labels.len());
-        self.walk(|scaled, unscaled, uniform, label| {
-            hits.push([scaled[label], unscaled[label], uniform]);
+        let mut hits: Vec<(Triple, f64)> = Vec::with_capacity(self.targets.len());
+        self.walk(|scaled, unscaled, uniform, row| {
+            let weight = self.targets.weight(row);
+            let masses = self.targets.row(row).masses();
+            hits.extend(masses.map(|(k, t)| ([scaled[k], unscaled[k], uniform], weight * t)));
         });
-        let rows = hits.len() as f64;
+        let rows = self.targets.total();
         let likelihood = |weights: Triple| {
             let mut value = CompensatedSum::default();
             let mut gradient = [CompensatedSum::default(); 3];
             let mut hessian = [[CompensatedSum::default(); 3]; 3];
-            for hit in &hits {
+            for (hit, mass) in &hits {
                 let q: f64 = hit.iter().zip(weights).map(|(p, w)| p * w).sum();
-                value.add(-q.ln());
+                value.add(-mass * q.ln());
                 let shares = hit.map(|p| p / q);
                 for ((slope, sums), share) in gradient.iter_mut().zip(&mut hessian).zip(shares) {
-                    slope.add(-share);
+                    slope.add(-mass * share);
                     for (sum, other) in sums.iter_mut().zip(shares) {
-                        sum.add(share * other);
+                        sum.add(mass * share * other);
                     }
                 }
             }
@@ -305,7 +317,7 @@ impl Members<'_> {
             }
         };
         // A label that has rounded to 0 in both distributions needs the third.
-        let at_zero = hits.iter().any(|hit| hit[0] < f64::MIN_POSITIVE);
+        let at_zero = hits.iter().any(|(hit, _)| hit[0] < f64::MIN_POSITIVE);
         let start = if at_zero { [1.0 / 3.0; 3] } else { [1.0, 0.0, 0.0] };
         minimize_on_simplex(likelihood, start)
     }

@@ -34,12 +34,14 @@ pub enum Error {
         class: usize,
     },
     /// The fit of a map knows nothing of what its targets carry.
-    #[error("{method} scaling cannot be fitted with {what}")]
+    #[error("{method} cannot be fitted with {what}: {why}")]
     Unsupported {
         /// The map that was to be fitted.
         method: &'static str,
         /// What its fit does not know.
         what: &'static str,
+        /// Why it has no use for that.
+        why: &'static str,
     },
     /// The optimum was not reached.
     #[error("{method} scaling did not converge within {iterations} iterations{}", of_class(*class))]

@@ -108,6 +108,12 @@ pub enum Method {
     Composition(Vec<Method>),
 }
 
+/// Why [`VennAbers`] takes labels alone.
+const ONE_BY_ONE: &str = "its promise is one of rows that are exchangeable, each counting once";
+
+/// Why [`SplineCalibration`] takes labels alone.
+const POINT_BY_POINT: &str = "its spline runs through running sums, with one point a row";
+
 fn default_bins() -> usize {
     ScalingBinning::DEFAULT_BINS
 }
@@ -133,8 +139,8 @@ impl Method {
     /// Fits a map to `logits` `[rows, classes]` and what they should have said.
     ///
     /// # Errors
-    /// Those of the map's own `fit`; [`Error::Unsupported`] if it knows nothing of weights or of
-    /// distributions in place of labels, and the targets have them.
+    /// Those of the map's own `fit`; [`Error::Unsupported`] from `venn_abers` and `spline`, which know
+    /// nothing of weights or of distributions in place of labels, if the targets have them.
     ///
     /// ```
     /// use softlabel_core::{Labels, Logits};
@@ -170,39 +176,26 @@ impl Method {
             }
             Self::Dirichlet(odir) => DirichletCalibration::fit(logits, targets, *odir)?.into(),
             Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, targets)?.into(),
-            Self::Bbq => BayesianBinning::fit(logits, targets.only_labels("bbq")?)?.into(),
-            Self::VennAbers => VennAbers::fit(logits, targets.only_labels("venn_abers")?)?.into(),
+            Self::Bbq => BayesianBinning::fit(logits, targets)?.into(),
+            Self::VennAbers => VennAbers::fit(logits, targets.only_labels("venn_abers", ONE_BY_ONE)?)?.into(),
             Self::Composition(methods) => Composition::fit(methods, logits, targets)?.into(),
             Self::TsMix(options) => {
-                TemperatureMixture::fit(logits, targets.only_labels("ts_mix")?, *options)?.into()
+                TemperatureMixture::fit(logits, targets, *options)?.into()
             }
-            Self::Svs(ridge) => {
-                StructuredVectorScaling::fit(logits, targets.only_labels("svs")?, *ridge)?.into()
+            Self::Svs(ridge) => StructuredVectorScaling::fit(logits, targets, *ridge)?.into(),
+            Self::Sms(ridge) => StructuredMatrixScaling::fit(logits, targets, *ridge)?.into(),
+            Self::ClassTemperature => ClassTemperature::fit(logits, targets)?.into(),
+            Self::EnsembleTemperature { loss } => {
+                EnsembleTemperature::fit(logits, targets, *loss)?.into()
             }
-            Self::Sms(ridge) => {
-                StructuredMatrixScaling::fit(logits, targets.only_labels("sms")?, *ridge)?.into()
-            }
-            Self::ClassTemperature => {
-                ClassTemperature::fit(logits, targets.only_labels("class_temperature")?)?.into()
-            }
-            Self::EnsembleTemperature { loss } => EnsembleTemperature::fit(
-                logits,
-                targets.only_labels("ensemble_temperature")?,
-                *loss,
-            )?
-            .into(),
-            Self::ScalingBinning { bins } => {
-                ScalingBinning::fit(logits, targets.only_labels("scaling_binning")?, *bins)?.into()
-            }
+            Self::ScalingBinning { bins } => ScalingBinning::fit(logits, targets, *bins)?.into(),
             Self::Spline(options) => {
-                SplineCalibration::fit(logits, targets.only_labels("spline")?, *options)?.into()
+                let labels = targets.only_labels("spline", POINT_BY_POINT)?;
+                SplineCalibration::fit(logits, labels, *options)?.into()
             }
-            Self::ParametrizedTemperature(options) => ParametrizedTemperature::fit(
-                logits,
-                targets.only_labels("parametrized_temperature")?,
-                *options,
-            )?
-            .into(),
+            Self::ParametrizedTemperature(options) => {
+                ParametrizedTemperature::fit(logits, targets, *options)?.into()
+            }
         })
     }
 

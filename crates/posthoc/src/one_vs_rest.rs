@@ -113,6 +113,11 @@ impl Score {
         let (weight, share) = (targets.weight(row), targets.row(row).share(class));
         Self { value, positive: weight * share, negative: weight * (1.0 - share) }
     }
+
+    /// Another score of the same masses.
+    pub(crate) fn with_value(self, value: f64) -> Self {
+        Self { value, ..self }
+    }
 }
 
 impl Scored for Score {

@@ -24,15 +24,17 @@
 //! without smoothed targets.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::log_odds_in_place;
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
 use crate::histogram::{Bin, check_bins, equal_mass, value_at};
-use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_log_odds, scores};
-use crate::sigmoid::{self, Sigmoid};
-use crate::{Calibrator, Error, FitDiagnostics, Result};
+use crate::one_vs_rest::{
+    Score, Scored, check_map_count, class_of, diagnostics, map_log_odds, masses,
+};
+use crate::sigmoid::{self, Sigmoid, mass};
+use crate::{Calibrator, Error, FitDiagnostics, Result, Targets};
 
 /// f ↦ the value of the bin that σ(a·f + b) falls into.
 ///
@@ -69,30 +71,30 @@ impl BinnedSigmoid {
     }
 
     /// `count` bins of equal mass, with the means of what falls into them.
-    fn of(sigmoid: Sigmoid, scores: &[(f64, bool)], count: usize) -> Self {
-        let mut values: Vec<(f64, bool)> = scores
-            .iter()
-            .map(|&(score, positive)| (sigmoid.log_probability(score).exp(), positive))
-            .collect();
-        values.sort_by(|(x, _), (y, _)| x.total_cmp(y));
+    fn of(sigmoid: Sigmoid, scores: &[Score], count: usize) -> Self {
+        let value = |score: &Score| sigmoid.log_probability(score.score()).exp();
+        let mut values: Vec<Score> =
+            scores.iter().map(|score| score.with_value(value(score))).collect();
+        values.sort_by(|x, y| x.score().total_cmp(&y.score()));
         let mut edges = equal_mass(&values, count);
         // Above the highest value there is nothing to take the mean of.
-        if let (Some(&(highest, _)), [.., edge, _]) = (values.last(), &edges[..])
-            && *edge >= highest
+        if let (Some(highest), [.., edge, _]) = (values.last(), &edges[..])
+            && *edge >= highest.score()
         {
             edges.remove(edges.len() - 2);
         }
         let mut begin = 0;
         let bin = |upper: f64| -> Bin {
             let end = if upper < 1.0 {
-                values.partition_point(|&(value, _)| value <= upper)
+                values.partition_point(|value| value.score() <= upper)
             } else {
                 values.len()
             };
             let inside = &values[begin..end];
             begin = end;
             // Without any rows the sigmoid is the identity, and its middle 1/2.
-            let mean = inside.iter().map(|(value, _)| value).sum::<f64>() / inside.len() as f64;
+            let total: f64 = inside.iter().map(mass).sum();
+            let mean = inside.iter().map(|value| mass(value) * value.score()).sum::<f64>() / total;
             (upper, if inside.is_empty() { 0.5 } else { mean.clamp(0.0, 1.0) })
         };
         let bins = edges.into_iter().map(bin).collect();
@@ -150,7 +152,8 @@ impl ScalingBinning {
 
     /// Fits a sigmoid and at most `bins` bins for every class against the rest.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     ///
     /// # Errors
     /// [`Error::Input`] if there are no rows, fewer rows than classes, not one label a row, labels of
@@ -168,15 +171,19 @@ impl ScalingBinning {
     /// assert!(ScalingBinning::fit(&logits, &labels, 0).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(logits: &Logits<'_, T>, labels: &Labels, bins: usize) -> Result<Self> {
-        check_fit(logits, labels)?;
+    pub fn fit<'t, T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: impl Into<Targets<'t>>,
+        bins: usize,
+    ) -> Result<Self> {
+        let (logits, targets) = targets.into().of_fit(logits)?;
         if bins == 0 {
             let name = "the number of bins";
             return Err(Input::OutOfRange { name, expected: "at least 1", found: 0.0 }.into());
         }
         let classes = logits.classes();
         let (mut maps, mut fits) = (Vec::new(), Vec::new());
-        for (map, scores) in scores(logits, labels, log_odds_in_place)?.into_iter().enumerate() {
+        for (map, scores) in masses(&logits, &targets, log_odds_in_place)?.into_iter().enumerate() {
             let (sigmoid, fit) = sigmoid::fit(&scores).map_err(|error| Error::NotConverged {
                 method: Self::METHOD,
                 class: Some(class_of(map, classes)),
@@ -186,8 +193,8 @@ impl ScalingBinning {
             fits.push(fit);
         }
         let mut map = Self { maps, classes, diagnostics: None };
-        let after = map.calibrated(logits)?;
-        map.diagnostics = Some(diagnostics(logits, labels, &after, fits)?);
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = Some(diagnostics(&logits, &targets, &after, fits)?);
         Ok(map)
     }
 

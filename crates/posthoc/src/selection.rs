@@ -6,12 +6,15 @@
 //!
 //! - Folds are stratified: of the rows of a class every fold gets as many as any other, but for one.
 //! - The folds are the same for all methods, and the same for a seed.
+//! - Of many rows a random sample may be enough to choose on; how many is an option.
 //! - A method that cannot be fitted to a fold, or gives a target the probability 0 under the negative
 //!   log-likelihood, is reported with the reason, and not chosen.
 //!
 //! Source: M. Stone, "Cross-Validatory Choice and Assessment of Statistical Predictions" (1974);
 //! stratified: R. Kohavi, "A Study of Cross-Validation and Bootstrap for Accuracy Estimation and Model
 //! Selection" (1995).
+
+use std::borrow::Cow;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -56,12 +59,14 @@ pub struct Selection {
     pub folds: usize,
     /// What the folds are dealt with.
     pub seed: u64,
+    /// Of more rows than so many only a random sample of as many is dealt; all without.
+    pub most_rows: Option<usize>,
 }
 
 impl Default for Selection {
-    /// The negative log-likelihood over 5 folds.
+    /// The negative log-likelihood over 5 folds of all rows.
     fn default() -> Self {
-        Self { score: SelectionScore::default(), folds: 5, seed: 0 }
+        Self { score: SelectionScore::default(), folds: 5, seed: 0, most_rows: None }
     }
 }
 
@@ -88,6 +93,8 @@ pub struct Selected {
     pub method: Method,
     /// All methods in the order in which they were given.
     pub candidates: Vec<Candidate>,
+    /// How many rows the folds had together.
+    pub samples: usize,
 }
 
 /// Methods that [`Method::candidates`] leaves out: their fits or maps take long where there are many
@@ -159,24 +166,27 @@ impl Selection {
         if methods.is_empty() {
             return Err(Input::Empty { what: "the set of methods to choose from" }.into());
         }
-        if self.folds < 2 || self.folds > targets.len() {
+        let dealt = self.most_rows.map_or(targets.len(), |most| most.min(targets.len()));
+        if self.folds < 2 || self.folds > dealt {
             let (name, expected) =
                 ("the number of folds", "at least 2 and at most that of the rows");
             return Err(Input::OutOfRange { name, expected, found: self.folds as f64 }.into());
         }
+        let (logits, targets) = match self.sample(targets.len()) {
+            None => (logits, targets),
+            Some(rows) => {
+                let (logits, targets) = part(&logits, &targets, &rows)?;
+                (Cow::Owned(logits), targets)
+            }
+        };
         let folds = self.deal(&targets);
         let mut sums: Vec<Result<f64, String>> = vec![Ok(0.0); methods.len()];
         for number in 0..self.folds {
             let rows = |test: bool| -> Vec<usize> {
                 (0..folds.len()).filter(|&row| (folds[row] == number) == test).collect()
             };
-            let part = |rows: &[usize]| -> Result<_> {
-                let classes = logits.classes();
-                let of_row = |&row: &usize| &logits.as_slice()[row * classes..][..classes];
-                let values: Vec<T> = rows.iter().flat_map(of_row).copied().collect();
-                Ok((Logits::new(values, classes)?, targets.select(rows)?))
-            };
-            let (fit, test) = (part(&rows(false))?, part(&rows(true))?);
+            let part = |test| part(&logits, &targets, &rows(test));
+            let (fit, test) = (part(false)?, part(true)?);
             let judged = |method: &Method| -> Result<f64> {
                 let map = method.fit(&fit.0, &fit.1)?;
                 Ok(self.total(&map.apply(&test.0)?, &test.1))
@@ -207,7 +217,7 @@ impl Selection {
         let scored = candidates.iter().filter_map(|of| Some((of, of.score?)));
         let best = scored.min_by(|(_, x), (_, y)| x.total_cmp(y)).map(|(of, _)| of.method.clone());
         if let Some(method) = best {
-            Ok(Selected { method, candidates })
+            Ok(Selected { method, candidates, samples: targets.len() })
         } else {
             let reason = |of: &Candidate| {
                 format!("{}: {}", of.method.name(), of.reason.as_deref().unwrap_or_default())
@@ -215,6 +225,16 @@ impl Selection {
             let reasons = candidates.iter().map(reason).collect();
             Err(Error::NoCandidate { reasons })
         }
+    }
+
+    /// The numbers of some rows, ascending, if there are too many.
+    fn sample(&self, rows: usize) -> Option<Vec<usize>> {
+        let most = self.most_rows.filter(|&most| most < rows)?;
+        let mut order: Vec<usize> = (0..rows).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        order.truncate(most);
+        order.sort_unstable();
+        Some(order)
     }
 
     /// The fold of every row.
@@ -250,4 +270,16 @@ impl Selection {
             }
         }
     }
+}
+
+/// Some rows.
+fn part<T: Scalar>(
+    logits: &Logits<'_, T>,
+    targets: &Targets<'_>,
+    rows: &[usize],
+) -> Result<(Logits<'static, T>, Targets<'static>)> {
+    let classes = logits.classes();
+    let of_row = |&row: &usize| &logits.as_slice()[row * classes..][..classes];
+    let values: Vec<T> = rows.iter().flat_map(of_row).copied().collect();
+    Ok((Logits::new(values, classes)?, targets.select(rows)?))
 }

@@ -196,8 +196,8 @@ impl<'a> Targets<'a> {
     }
 
     /// The labels, for maps whose fit knows nothing else.
-    pub(crate) fn only_labels(&self, method: &'static str) -> Result<&Labels> {
-        let unsupported = |what| Error::Unsupported { method, what };
+    pub(crate) fn only_labels(&self, method: &'static str, why: &'static str) -> Result<&Labels> {
+        let unsupported = |what| Error::Unsupported { method, what, why };
         if self.weights.is_some() {
             return Err(unsupported("weights"));
         }

@@ -19,12 +19,12 @@
 //! "Structured Matrix Scaling for Multi-Class Calibration" (2025).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::log_softmax_in_place;
 
-use crate::calibrator::{map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
-use crate::{Calibrator, FitDiagnostics, Result, TemperatureScaling};
+use crate::{Calibrator, FitDiagnostics, Result, Targets, TemperatureScaling};
 
 /// How a [`TemperatureMixture`] is fitted.
 ///
@@ -56,14 +56,14 @@ pub(crate) struct Mixture {
 }
 
 impl Mixture {
-    /// The temperature that fits best, and w = `uniform_rows`/(n + 1).
+    /// The temperature that fits best, and w = `uniform_rows`/(n + 1), n being the sum of the weights.
     pub(crate) fn fit<T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: &Targets<'_>,
         uniform_rows: f64,
     ) -> Result<(Self, Option<FitDiagnostics>)> {
-        let scaling = TemperatureScaling::fit(logits, labels)?;
-        let rows = logits.rows() as f64;
+        let scaling = TemperatureScaling::fit(logits, targets)?;
+        let rows = targets.total();
         if !(0.0..=rows).contains(&uniform_rows) {
             let (name, expected) = ("uniform_rows", "at least 0 and at most the number of rows");
             return Err(Input::OutOfRange { name, expected, found: uniform_rows }.into());
@@ -156,9 +156,10 @@ pub struct TemperatureMixture {
 }
 
 impl TemperatureMixture {
-    /// Fits the temperature that minimizes the mean negative log-likelihood of `labels`, and mixes.
+    /// Fits the temperature that minimizes the mean negative log-likelihood of the targets, and mixes.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; n is the sum of the weights
+    /// of the targets, if they have any.
     ///
     /// # Errors
     /// Those of [`TemperatureScaling::fit`]; [`Error::Input`](crate::Error::Input) if `uniform_rows`
@@ -176,14 +177,15 @@ impl TemperatureMixture {
     /// assert!(TemperatureMixture::fit(&logits, &labels, options).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         options: MixtureOptions,
     ) -> Result<Self> {
-        let (mixture, fit) = Mixture::fit(logits, labels, options.uniform_rows)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let (mixture, fit) = Mixture::fit(&logits, &targets, options.uniform_rows)?;
         let mut map = Self { mixture, classes: logits.classes(), diagnostics: None };
-        let nll_after = mean_nll(&map.calibrated(logits)?, labels);
+        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
         map.diagnostics = fit.map(|fit| FitDiagnostics { nll_after, ..fit });
         Ok(map)
     }

@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use comfy_table::{Cell, CellAlignment, Color};
-use softlabel_metrics::{FullScores, Interval, Metric, ReliabilityDiagram};
+use softlabel_metrics::{
+    ClasswiseCalibration, FullScores, Interval, Metric, ReliabilityDiagram, RiskCoverageCurve,
+};
 
 use crate::diagram::{
     Axes, BinNumbers, FEW_SAMPLES, HISTOGRAM_HEIGHT, HISTOGRAM_TOP, LEFT, Mark, PlacedBin, SIZE,
     TOP,
 };
+use crate::classes::{ClassLine, MOST_CLASSES, class_lines};
+use crate::selective::{HEIGHT, SelectivePanel};
 use crate::terminal::{plain_table, printable, set_margins};
 use crate::{Result, TableStyle, numbers};
 
@@ -31,12 +35,17 @@ pub struct EvaluationView<'a> {
     pub scores: &'a FullScores,
     /// Intervals of metrics by name; empty if there are none.
     pub intervals: &'a BTreeMap<String, Interval>,
+    /// Risk against coverage, if it is to be shown.
+    pub risk_coverage: Option<&'a RiskCoverageCurve>,
+    /// Calibration by class, if it is known.
+    pub classwise: Option<&'a ClasswiseCalibration>,
 }
 
 /// The metrics of predictions as one HTML file, which needs neither network nor JavaScript.
 ///
 /// It has a table of the metrics with their intervals and meaning, and two reliability diagrams: over bins of equal
-/// width and of equal mass. All texts are escaped.
+/// width and of equal mass; the risk-coverage curve, and the classes that are calibrated worst, where the view has
+/// them. All texts are escaped.
 ///
 /// # Errors
 /// [`Error::Template`](crate::Error::Template) if the template cannot be filled in.
@@ -48,7 +57,14 @@ pub struct EvaluationView<'a> {
 ///
 /// let scores = evaluate_forecasts(&Forecasts::new(&[0.75f64, 0.5], &[true, false])?, 15)?;
 /// let intervals = BTreeMap::new();
-/// let view = EvaluationView { title: "<b>", facts: &[], scores: &scores, intervals: &intervals };
+/// let view = EvaluationView {
+///     title: "<b>",
+///     facts: &[],
+///     scores: &scores,
+///     intervals: &intervals,
+///     risk_coverage: None,
+///     classwise: None,
+/// };
 /// let html = evaluation_html(&view)?;
 /// assert!(html.starts_with("<!DOCTYPE html>") && html.contains("&#60;b&#62;"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -76,6 +92,9 @@ pub fn evaluation_html(view: &EvaluationView<'_>) -> Result<String> {
         bins: scores.diagram.bins.len(),
         axes,
         panels,
+        selective: view.risk_coverage.map(SelectivePanel::of),
+        classes: view.classwise.map(class_lines).unwrap_or_default(),
+        all_classes: scores.classes.unwrap_or_default(),
     };
     Ok(page.render()?)
 }
@@ -92,6 +111,9 @@ struct Page<'a> {
     bins: usize,
     axes: Axes,
     panels: Vec<Panel>,
+    selective: Option<SelectivePanel>,
+    classes: Vec<ClassLine>,
+    all_classes: usize,
 }
 
 struct Fact {

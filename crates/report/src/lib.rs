@@ -33,11 +33,13 @@
 //! [`Summary`]: softlabel_results::Summary
 //! [`Provenance`]: softlabel_results::Provenance
 
+mod classes;
 mod diagram;
 mod error;
 mod evaluation;
 mod html;
 mod numbers;
+mod selective;
 mod terminal;
 mod words;
 

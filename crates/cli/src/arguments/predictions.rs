@@ -84,7 +84,8 @@ pub(crate) struct Calibrate {
           long_help = method_help())]
     pub(crate) method: Vec<Choice>,
 
-    /// Folds of the cross-validation that chooses among methods.
+    /// Folds of the cross-validation that chooses among methods; of more than 20,000 rows a sample of as
+    /// many is dealt into them.
     #[arg(long, value_name = "FOLDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) cv: u32,
 

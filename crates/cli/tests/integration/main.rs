@@ -13,6 +13,7 @@ mod numbers;
 #[cfg(feature = "torch")]
 mod output;
 mod predictions;
+mod printed;
 #[cfg(feature = "torch")]
 mod recipes;
 #[cfg(feature = "torch")]

@@ -132,7 +132,11 @@ fn a_report_is_one_file_without_scripts() {
     place.softlabel(&[&["evaluate", "p.csv"], &options[..]].concat()).success();
     let html = place.read("p.html");
     assert!(html.starts_with("<!DOCTYPE html>") && html.contains("95 % interval"));
-    assert!(html.contains("0.187500") && html.matches("<svg class=\"diagram\"").count() == 2);
+    assert!(html.contains("0.187500") && html.matches("<svg class=\"diagram\"").count() == 3);
+    // Of the three rows of 0.75 one is wrong, and so is the fourth.
+    assert!(html.contains("Risk against coverage: 50.00 % of all rows are wrong"), "{html}");
+    // Class 1 has 3 of 4 labels, and the probabilities 3/4, 1/4, 1/4 and 1/2.
+    assert!(html.contains("<td>75.00 %</td><td>43.75 %</td><td>↓</td>"), "{html}");
     assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
 }
 
@@ -176,6 +180,42 @@ fn a_calibrator_is_fitted_written_applied_and_judged() {
 
     let all = json(place.softlabel(&[&fit[..], &["--json"]].concat()));
     assert_eq!((&all["fit"]["samples"], &all["test"]), (&80.into(), &Value::Null));
+}
+
+/// The shares of annotators are what a temperature is fitted to, and what it is judged by.
+#[test]
+fn soft_rows_are_fitted_to() {
+    // 90 % sure in all rows, where 75 % of the annotators agree: T = 2.
+    let mut scores = "no,yes\n".to_owned();
+    let mut people = "no,yes\n".to_owned();
+    for _ in 0..8 {
+        scores += "0.9,0.1\n";
+        people += "0.75,0.25\n";
+    }
+    let place = place(&[("p.csv", &scores), ("people.csv", &people)]);
+    let object = json(place.softlabel(&[
+        "calibrate",
+        "p.csv",
+        "--labels",
+        "people.csv",
+        "--scores",
+        "probs",
+        "--method",
+        "temperature",
+        "--fit-rows",
+        "0..4",
+        "--json",
+    ]));
+    let temperature = object["parameters"]["temperature"].as_f64().unwrap();
+    assert!((temperature - 2.0).abs() < 1e-9, "{object}");
+    let soft = &object["test"]["after"]["soft_labels"];
+    let entropy = -(0.75 * 0.75f64.ln() + 0.25 * 0.25f64.ln());
+    assert!((soft["cross_entropy"].as_f64().unwrap() - entropy).abs() < 1e-9, "{soft}");
+    let refused = place.softlabel(&[
+        "calibrate", "p.csv", "--labels", "people.csv", "--scores", "probs", "--method", "spline",
+    ]);
+    let error = refused.failure();
+    assert!(error.contains("distributions in place of labels"), "{error}");
 }
 
 #[test]

@@ -38,17 +38,20 @@
 mod network;
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::{
     CompensatedSum, Minimum, MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize,
 };
 
 use self::network::Network;
 use crate::brier_temperature::brier_temperature;
-use crate::calibrator::{map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::document::{Document, Written};
+use crate::targets::Row;
 use crate::temperature_mixture::scaled_log_softmax;
-use crate::{Calibrator, Error, FitDiagnostics, FitLoss, FitOutcome, Result, TemperatureScaling};
+use crate::{
+    Calibrator, Error, FitDiagnostics, FitLoss, FitOutcome, Result, Targets, TemperatureScaling,
+};
 
 /// A feature is at least this.
 const LEAST_FEATURE: f64 = -100.0;
@@ -185,7 +188,8 @@ pub(crate) struct Parameters {
 impl ParametrizedTemperature {
     /// Fits the temperature of all rows, then the network.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     /// The losses of the diagnostics are negative log-likelihoods, whatever was minimized.
     ///
     /// # Errors
@@ -202,25 +206,26 @@ impl ParametrizedTemperature {
     /// assert!(ParametrizedTemperature::fit(&logits, &labels, options).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         options: ParametrizedOptions,
     ) -> Result<Self> {
         let options = options.checked()?;
-        let scaling = TemperatureScaling::fit(logits, labels)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        let scaling = TemperatureScaling::fit(&logits, &targets)?;
         let classes = logits.classes();
-        let rows = map_rows(logits, classes, log_softmax_in_place)?;
+        let rows = map_rows(&logits, classes, log_softmax_in_place)?;
         let top = options.top.min(classes);
         let features: Vec<f64> =
             rows.chunks_exact(classes).flat_map(|row| largest(row, top)).collect();
-        let (means, deviations) = moments(&features, top);
+        let (means, deviations) = moments(&features, top, &targets);
         let network = Network::new(top, vec![options.nodes; options.layers], options.seed);
         let temperature = scaling.temperature();
         let mut parameters = Parameters { temperature, means, deviations, network };
         let mut fit = scaling.diagnostics().cloned();
         if let Some(fit) = fit.as_mut().filter(|fit| fit.outcome.converged()) {
-            let minimum = search(&rows, labels, &features, &parameters, options)?;
+            let minimum = search(&rows, &targets, &features, &parameters, options)?;
             fit.iterations += minimum.iterations;
             if minimum.gradient > GRADIENT {
                 fit.outcome = FitOutcome::IterationLimit;
@@ -228,7 +233,7 @@ impl ParametrizedTemperature {
             parameters.network = parameters.network.with_parameters(minimum.position);
         }
         let mut map = Self { parameters, classes, diagnostics: None };
-        let nll_after = mean_nll(&map.calibrated(logits)?, labels);
+        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
         map.diagnostics = fit.map(|fit| FitDiagnostics { nll_after, ..fit });
         Ok(map)
     }
@@ -323,14 +328,18 @@ fn largest(row: &[f64], count: usize) -> impl Iterator<Item = f64> {
     sorted.into_iter().map(|x| x.max(LEAST_FEATURE))
 }
 
-/// The mean and the standard deviation of every feature; 1 for one that does not vary.
-fn moments(features: &[f64], count: usize) -> (Vec<f64>, Vec<f64>) {
-    let rows = (features.len() / count.max(1)) as f64;
-    let column = |index: usize| features.iter().skip(index).step_by(count.max(1));
+/// The weighted mean and standard deviation of every feature; 1 for one that does not vary.
+fn moments(features: &[f64], count: usize, targets: &Targets<'_>) -> (Vec<f64>, Vec<f64>) {
+    let total = targets.total();
+    let column = |index: usize| {
+        let values = features.iter().skip(index).step_by(count.max(1));
+        values.enumerate().map(|(row, x)| (targets.weight(row), x))
+    };
     let of_column = |index: usize| {
-        let mean = column(index).copied().collect::<CompensatedSum>().value() / rows;
-        let squares = column(index).map(|x| (x - mean).powi(2));
-        let deviation = (squares.collect::<CompensatedSum>().value() / rows).sqrt();
+        let sum = column(index).map(|(w, x)| w * x).collect::<CompensatedSum>();
+        let mean = sum.value() / total;
+        let squares = column(index).map(|(w, x)| w * (x - mean).powi(2));
+        let deviation = (squares.collect::<CompensatedSum>().value() / total).sqrt();
         // What is left of equal numbers is the rounding of their mean.
         let varies = deviation > 1e-12 * mean.abs();
         (mean, if varies { deviation } else { 1.0 })
@@ -342,7 +351,7 @@ fn moments(features: &[f64], count: usize) -> (Vec<f64>, Vec<f64>) {
 /// the squared error from there on, or from the best temperature of all rows if that is better.
 fn search(
     rows: &[f64],
-    labels: &Labels,
+    targets: &Targets<'_>,
     features: &[f64],
     parameters: &Parameters,
     options: ParametrizedOptions,
@@ -356,7 +365,7 @@ fn search(
     };
     let of = |loss| {
         let options = ParametrizedOptions { loss, ..options };
-        Problem::new(rows, labels, features, parameters, options)
+        Problem::new(rows, targets, features, parameters, options)
     };
     let zero = parameters.network.parameters();
     let likely = checked(of(FitLoss::Nll).minimize(zero))?;
@@ -364,7 +373,7 @@ fn search(
         return Ok(likely);
     }
     let squared = of(FitLoss::Brier);
-    let single = brier_temperature(rows, labels, parameters.temperature)?;
+    let single = brier_temperature(rows, targets, parameters.temperature)?;
     let mut start = zero.to_vec();
     // The last number is the constant of o.
     if let Some(constant) = start.last_mut() {
@@ -382,7 +391,7 @@ fn search(
 struct Problem<'a> {
     /// ln p.
     rows: &'a [f64],
-    labels: &'a Labels,
+    targets: &'a Targets<'a>,
     /// Standardized.
     features: Vec<f64>,
     network: &'a Network,
@@ -395,7 +404,7 @@ struct Problem<'a> {
 impl<'a> Problem<'a> {
     fn new(
         rows: &'a [f64],
-        labels: &'a Labels,
+        targets: &'a Targets<'_>,
         features: &[f64],
         Parameters { temperature, means, deviations, network }: &'a Parameters,
         options: ParametrizedOptions,
@@ -406,7 +415,7 @@ impl<'a> Problem<'a> {
             row.iter().zip(moments).map(|(x, (mean, deviation))| (x - mean) / deviation).collect()
         };
         let features = features.chunks_exact(inputs).flat_map(of_row).collect();
-        Self { rows, labels, features, network, inputs, beta: temperature.inverse(), options }
+        Self { rows, targets, features, network, inputs, beta: temperature.inverse(), options }
     }
 
     fn minimize(&self, start: &[f64]) -> Minimum {
@@ -422,13 +431,14 @@ impl<'a> Problem<'a> {
 
     fn objective(&self, parameters: &[f64], gradient: &mut [f64]) -> f64 {
         gradient.fill(0.0);
-        let classes = self.labels.classes();
-        let count = self.labels.len() as f64;
+        let classes = self.targets.classes();
+        let total = self.targets.total();
         let mut loss = CompensatedSum::default();
         let mut l = vec![0.0; classes];
         let mut states = Vec::new();
         let rows = self.rows.chunks_exact(classes).zip(self.features.chunks_exact(self.inputs));
-        for ((row, features), label) in rows.zip(self.labels.iter()) {
+        for (index, (row, features)) in rows.enumerate() {
+            let (weight, target) = (self.targets.weight(index), self.targets.row(index));
             let output = self.network.value(parameters, features, &mut states);
             let bounded = output.clamp(-LARGEST_OUTPUT, LARGEST_OUTPUT);
             let beta = self.beta * bounded.exp();
@@ -436,28 +446,30 @@ impl<'a> Problem<'a> {
                 *l = if x.is_finite() { (beta * x).max(0.5 * f64::MIN) } else { *x };
             }
             log_softmax_in_place(&mut l);
-            let (value, by_beta) = loss_of_row(self.options.loss, row, &l, label);
-            loss.add(value);
+            let (value, by_beta) = loss_of_row(self.options.loss, row, &l, target);
+            loss.add(weight * value);
             if output == bounded {
-                let slope = by_beta * beta / count;
+                let slope = weight * by_beta * beta / total;
                 self.network.add_gradient(parameters, features, &states, slope, gradient);
             }
         }
         let decay = self.options.weight_decay;
-        loss.value() / count + self.network.add_decay(self.inputs, decay, parameters, gradient)
+        loss.value() / total + self.network.add_decay(self.inputs, decay, parameters, gradient)
     }
 }
 
 /// The loss of a row x whose calibrated log-probabilities are l = ln softmax(βx), and its derivative by
 /// β.
-fn loss_of_row(loss: FitLoss, row: &[f64], l: &[f64], label: usize) -> (f64, f64) {
+fn loss_of_row(loss: FitLoss, row: &[f64], l: &[f64], target: Row<'_>) -> (f64, f64) {
     let possible = || row.iter().zip(l).enumerate().filter(|(_, (x, _))| x.is_finite());
     let mean: f64 = possible().map(|(_, (x, l))| l.exp() * x).sum();
     match loss {
-        FitLoss::Nll => (-l[label], mean - row[label]),
+        FitLoss::Nll => target.masses().fold((0.0, mean), |(value, slope), (class, t)| {
+            (value - t * l[class], slope - t * row[class])
+        }),
         FitLoss::Brier => possible().fold((0.0, 0.0), |(value, slope), (class, (x, l))| {
             let p = l.exp();
-            let off = if class == label { p - 1.0 } else { p };
+            let off = p - target.share(class);
             (value + off * off, slope + 2.0 * off * p * (x - mean))
         }),
     }
@@ -496,6 +508,8 @@ impl Written for ParametrizedTemperature {
 
 #[cfg(test)]
 mod tests {
+    use softlabel_core::Labels;
+
     use super::*;
 
     /// By central differences, of both losses, with all that the objective has.
@@ -506,14 +520,15 @@ mod tests {
         let labels = Labels::new(&[0, 1, 2, 3, 1].repeat(3), 4).unwrap();
         let rows = map_rows(&logits, 4, log_softmax_in_place).unwrap();
         let features: Vec<f64> = rows.chunks_exact(4).flat_map(|row| largest(row, 3)).collect();
-        let (means, deviations) = moments(&features, 3);
+        let targets = Targets::from(&labels);
+        let (means, deviations) = moments(&features, 3, &targets);
         let network = Network::new(3, vec![4, 3], 1);
         let temperature = Temperature::new(0.7).unwrap();
         let parameters = Parameters { temperature, means, deviations, network };
         for loss in [FitLoss::Brier, FitLoss::Nll] {
             let options =
                 ParametrizedOptions { loss, weight_decay: 0.01, ..ParametrizedOptions::default() };
-            let problem = Problem::new(&rows, &labels, &features, &parameters, options);
+            let problem = Problem::new(&rows, &targets, &features, &parameters, options);
             let count = parameters.network.parameters().len();
             let at: Vec<f64> = (0..count).map(|i| 0.3 * (i as f64).sin()).collect();
             let mut gradient = vec![0.0; count];

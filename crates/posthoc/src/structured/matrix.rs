@@ -7,13 +7,13 @@
 //! A logit of −∞ has no product with most numbers, so it is refused.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{LogProbabilities, Logits, Scalar, Temperature};
 
 use super::{Parameters, Strengths, Structured};
 use crate::affine::{Shape, check_possible};
-use crate::calibrator::{check_class_count, check_fit};
+use crate::calibrator::check_class_count;
 use crate::document::{Document, Written, check_count};
-use crate::{Calibrator, FitDiagnostics, Result};
+use crate::{Calibrator, FitDiagnostics, Result, Targets};
 
 /// How much a [`StructuredMatrixScaling`] is held near the identity: λ_b, λ_d and λ_o, all positive
 /// and finite.
@@ -87,7 +87,8 @@ pub struct StructuredMatrixScaling {
 impl StructuredMatrixScaling {
     /// Fits a temperature, then a matrix and a constant for every class.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) if there are no rows, fewer rows than classes, not one
@@ -110,16 +111,16 @@ impl StructuredMatrixScaling {
     /// assert!(StructuredMatrixScaling::fit(&logits, &labels, MatrixRidge { diagonal: 0.0, ..strong }).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         ridge: MatrixRidge,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
-        check_possible(Self::METHOD, logits)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
+        check_possible(Self::METHOD, &logits)?;
         let MatrixRidge { intercepts, diagonal, off_diagonal } = ridge;
         let strengths = Strengths { intercepts, diagonal, off_diagonal };
-        let map = Structured::fit(Self::METHOD, logits, labels, Shape::Full, strengths)?;
+        let map = Structured::fit(Self::METHOD, &logits, &targets, Shape::Full, strengths)?;
         Ok(Self { map })
     }
 

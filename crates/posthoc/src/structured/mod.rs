@@ -29,14 +29,14 @@ pub use matrix::{MatrixRidge, StructuredMatrixScaling};
 pub use vector::{StructuredVectorScaling, VectorRidge};
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, Logits, Scalar, Temperature};
 use softlabel_kernels::{CompensatedSum, MinimumSettings, minimize};
 
 use crate::affine::{Shape, affine_in_place, check_parameters};
-use crate::calibrator::{map_rows, mean_nll};
+use crate::calibrator::map_rows;
 use crate::cross_entropy::{check_minimum, mean_cross_entropy};
 use crate::temperature_mixture::Mixture;
-use crate::{FitDiagnostics, Result};
+use crate::{FitDiagnostics, Result, Targets};
 
 /// How many rows the uniform distribution counts as.
 const UNIFORM_ROWS: f64 = 1.0;
@@ -83,21 +83,21 @@ impl Strengths {
 }
 
 impl Structured {
-    /// `logits` and `labels` are checked, and have no class that cannot be if W is a matrix.
+    /// `logits` and `targets` are checked, and have no class that cannot be if W is a matrix.
     fn fit<T: Scalar>(
         method: &'static str,
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: &Targets<'_>,
         shape: Shape,
         strengths: Strengths,
     ) -> Result<Self> {
         let strengths = strengths.checked()?;
-        let (mixture, fit) = Mixture::fit(logits, labels, UNIFORM_ROWS)?;
+        let (mixture, fit) = Mixture::fit(logits, targets, UNIFORM_ROWS)?;
         let rows = map_rows(logits, logits.classes(), |row| mixture.map_row(row))?;
-        let problem = Problem::new(&rows, labels, shape, strengths)?;
+        let problem = Problem::new(&rows, targets, shape, strengths)?;
         let function =
             |parameters: &[f64], gradient: &mut [f64]| problem.objective(parameters, gradient);
-        let start = vec![0.0; problem.weight_count + labels.classes()];
+        let start = vec![0.0; problem.weight_count + targets.classes()];
         let minimum = minimize(function, &start, &MinimumSettings::default());
         check_minimum(method, &minimum)?;
         let (changes, intercepts) = minimum.position.split_at(problem.weight_count);
@@ -107,7 +107,7 @@ impl Structured {
             intercepts: intercepts.to_vec(),
             diagnostics: None,
         };
-        let nll_after = mean_nll(&map.calibrated(logits, shape)?, labels);
+        let nll_after = targets.mean_loss(&map.calibrated(logits, shape)?);
         map.diagnostics = fit.map(|fit| FitDiagnostics {
             nll_after,
             iterations: fit.iterations + minimum.iterations,
@@ -148,7 +148,7 @@ impl Structured {
 /// F over V = (W − 1)·s, of which a matrix is held column by column, and b.
 struct Problem<'a> {
     rows: &'a [f64],
-    labels: &'a Labels,
+    targets: &'a Targets<'a>,
     shape: Shape,
     /// s.
     spread: f64,
@@ -161,11 +161,11 @@ struct Problem<'a> {
 impl<'a> Problem<'a> {
     fn new(
         rows: &'a [f64],
-        labels: &'a Labels,
+        targets: &'a Targets<'_>,
         shape: Shape,
         strengths: Strengths,
     ) -> Result<Self> {
-        let count = labels.classes();
+        let count = targets.classes();
         let weight_count =
             if shape == Shape::Full { count.checked_mul(count) } else { Some(count) };
         let Some(weight_count) = weight_count else {
@@ -176,18 +176,18 @@ impl<'a> Problem<'a> {
         let finite = || rows.iter().filter(|x| x.is_finite());
         let total = finite().map(|x| x.abs()).collect::<CompensatedSum>().value();
         let spread = if total > 0.0 { total / finite().count() as f64 } else { 1.0 };
-        let (classes, n) = (count as f64, labels.len() as f64);
+        let (classes, n) = (count as f64, targets.total());
         let strengths = Strengths {
             intercepts: strengths.intercepts * classes / n,
             diagonal: strengths.diagonal * classes / n,
             off_diagonal: strengths.off_diagonal * classes * (classes - 1.0) / n,
         };
-        Ok(Self { rows, labels, shape, spread, weight_count, strengths })
+        Ok(Self { rows, targets, shape, spread, weight_count, strengths })
     }
 
     /// W, row by row.
     fn weights(&self, changes: &[f64]) -> Vec<f64> {
-        let classes = self.labels.classes();
+        let classes = self.targets.classes();
         match self.shape {
             Shape::Full => (0..self.weight_count)
                 .map(|index| (index / classes, index % classes))
@@ -203,7 +203,7 @@ impl<'a> Problem<'a> {
     /// F, and its derivatives by V and b.
     fn objective(&self, parameters: &[f64], gradient: &mut [f64]) -> f64 {
         gradient.fill(0.0);
-        let classes = self.labels.classes();
+        let classes = self.targets.classes();
         let (changes, intercepts) = parameters.split_at(self.weight_count);
         let (by_change, by_intercept) = gradient.split_at_mut(self.weight_count);
         let loss = match self.shape {
@@ -220,7 +220,7 @@ impl<'a> Problem<'a> {
                         *x += u;
                     }
                 };
-                mean_cross_entropy(self.rows, self.labels, scores, |row, differences| {
+                mean_cross_entropy(self.rows, self.targets, scores, |row, differences| {
                     for (x, column) in row.iter().zip(by_change.chunks_exact_mut(classes)) {
                         for (sum, d) in column.iter_mut().zip(differences) {
                             *sum += x * d;
@@ -239,7 +239,7 @@ impl<'a> Problem<'a> {
                         }
                     }
                 };
-                mean_cross_entropy(self.rows, self.labels, scores, |row, differences| {
+                mean_cross_entropy(self.rows, self.targets, scores, |row, differences| {
                     let sums = by_change.iter_mut().zip(by_intercept.iter_mut());
                     for ((x, d), (change, intercept)) in row.iter().zip(differences).zip(sums) {
                         if x.is_finite() {
@@ -250,7 +250,7 @@ impl<'a> Problem<'a> {
                 })
             }
         };
-        let rows = self.labels.len() as f64;
+        let rows = self.targets.total();
         let mut ridge = CompensatedSum::default();
         for (index, (change, slope)) in changes.iter().zip(by_change).enumerate() {
             let diagonal = self.shape != Shape::Full || index / classes == index % classes;

@@ -5,13 +5,12 @@
 //! The formula, the penalty and the source are those of [`super`], with a diagonal W.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Labels, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{LogProbabilities, Logits, Scalar, Temperature};
 
 use super::{Parameters, Strengths, Structured};
 use crate::affine::Shape;
-use crate::calibrator::check_fit;
 use crate::document::{Document, Written, check_count};
-use crate::{Calibrator, FitDiagnostics, Result};
+use crate::{Calibrator, FitDiagnostics, Result, Targets};
 
 /// How much a [`StructuredVectorScaling`] is held near the identity: λ_b and λ_d, both positive and
 /// finite.
@@ -81,7 +80,8 @@ pub struct StructuredVectorScaling {
 impl StructuredVectorScaling {
     /// Fits a temperature, then a factor and a constant for every class.
     ///
-    /// `logits` are `[rows, classes]`, with at least as many rows as classes.
+    /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
+    /// distributions, with weights or without.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) if there are no rows, fewer rows than classes, not one
@@ -103,15 +103,15 @@ impl StructuredVectorScaling {
     /// assert!(StructuredVectorScaling::fit(&logits, &labels, VectorRidge { diagonal: 0.0, ..strong }).is_err());
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
-    pub fn fit<T: Scalar>(
+    pub fn fit<'t, T: Scalar>(
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        targets: impl Into<Targets<'t>>,
         ridge: VectorRidge,
     ) -> Result<Self> {
-        check_fit(logits, labels)?;
+        let (logits, targets) = targets.into().of_fit(logits)?;
         let VectorRidge { intercepts, diagonal } = ridge;
         let strengths = Strengths { intercepts, diagonal, off_diagonal: 1.0 };
-        let map = Structured::fit(Self::METHOD, logits, labels, Shape::Diagonal, strengths)?;
+        let map = Structured::fit(Self::METHOD, &logits, &targets, Shape::Diagonal, strengths)?;
         Ok(Self { map })
     }
 
