@@ -50,8 +50,7 @@ fn metrics(criterion: &mut Criterion) {
 fn intervals(criterion: &mut Criterion) {
     tch::manual_seed(0);
     let confidences = Tensor::rand([100_000], (Kind::Double, Device::Cpu)) * 0.5 + 0.5;
-    let happened =
-        Tensor::rand([100_000], (Kind::Double, Device::Cpu)).lt_tensor(&confidences);
+    let happened = Tensor::rand([100_000], (Kind::Double, Device::Cpu)).lt_tensor(&confidences);
     let (Ok(confidences), Ok(happened)) =
         (Vec::<f64>::try_from(confidences), Vec::<bool>::try_from(happened))
     else {

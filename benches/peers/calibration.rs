@@ -57,7 +57,8 @@ impl Calibrations {
         let labels = Labels::new(&Vec::<i64>::try_from(labels)?, classes)?;
         let forecasts =
             if case.operation == "bootstrap" { Some(forecasts(case.rows)?) } else { None };
-        let points = if case.operation == "isotonic" { points(case.rows)? } else { Default::default() };
+        let points =
+            if case.operation == "isotonic" { points(case.rows)? } else { Default::default() };
         let logits = Logits::new(values, classes)?;
         Ok(Self { operation: case.operation.clone(), logits, labels, forecasts, points })
     }

@@ -69,7 +69,8 @@ pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
     let test = if test_rows.is_empty() {
         None
     } else {
-        let (logits, targets) = (select(&logits, &test_rows)?, select_targets(&targets, &test_rows)?);
+        let (logits, targets) =
+            (select(&logits, &test_rows)?, select_targets(&targets, &test_rows)?);
         let judged = |map| Evaluation::of_logits(&logits, &targets, map, options.bins);
         Some(Test { before: judged(None)?, after: judged(Some(&map))? })
     };
@@ -176,7 +177,8 @@ fn text(
     }
     if !selection.is_empty() {
         if samples < fit.samples {
-            text += &format!("compared on {samples} of the {} rows, drawn at random\n", fit.samples);
+            text +=
+                &format!("compared on {samples} of the {} rows, drawn at random\n", fit.samples);
         }
         text.push('\n');
     }

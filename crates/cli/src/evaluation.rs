@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use softlabel_core::{Labels, Logits, Probabilities};
 use softlabel_data::predictions::{PredictionFile, Scores, Targets};
 use softlabel_metrics::{
-    Bootstrap, ClasswiseCalibration, Forecasts, FullEvaluation, FullScores, Interval, Predictions, RowScores,
-    SoftLabelEvaluation, SoftLabelScores, evaluate_forecasts,
+    Bootstrap, ClasswiseCalibration, Forecasts, FullEvaluation, FullScores, Interval, Predictions,
+    RowScores, SoftLabelEvaluation, SoftLabelScores, evaluate_forecasts,
 };
 use softlabel_posthoc::{AnyCalibrator, Calibrator};
 

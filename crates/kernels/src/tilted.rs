@@ -475,8 +475,7 @@ impl Group {
             ];
             let share = 1.0 / m0;
             let mean = m1 * share;
-            let (m2, m3, m4, m5, m6) =
-                (m2 * share, m3 * share, m4 * share, m5 * share, m6 * share);
+            let (m2, m3, m4, m5, m6) = (m2 * share, m3 * share, m4 * share, m5 * share, m6 * share);
             let square = mean * mean;
             // Central moments, by the binomial theorem.
             let variance = m2 - square;
@@ -530,7 +529,8 @@ mod tests {
         let mean = each().map(|(d, e)| d * e).sum::<f64>() / total;
         let central = [0, 1, 2, 3, 4, 5, 6]
             .map(|power| each().map(|(d, e)| (d - mean).powi(power) * e).sum::<f64>() / total);
-        let choose = |n: usize, k: usize| (1..=k).fold(1.0, |c, i| c * (n + 1 - i) as f64 / i as f64);
+        let choose =
+            |n: usize, k: usize| (1..=k).fold(1.0, |c, i| c * (n + 1 - i) as f64 / i as f64);
         let mut cumulants = [0.0; ORDER + 1];
         for n in 2..=ORDER {
             let lower = (2..n).map(|k| choose(n - 1, k - 1) * cumulants[k] * central[n - k]);

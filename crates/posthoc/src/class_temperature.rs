@@ -128,7 +128,8 @@ impl ClassTemperature {
         let function = |parameters: &[f64], gradient: &mut [f64]| {
             objective(&rows, &targets, &held, parameters, gradient)
         };
-        let settings = MinimumSettings { target: targets.separable_loss(), ..MinimumSettings::default() };
+        let settings =
+            MinimumSettings { target: targets.separable_loss(), ..MinimumSettings::default() };
         let minimum = minimize(function, &vec![start; targets.classes()], &settings);
         check_minimum(Self::METHOD, &minimum)?;
         let finite = rows.iter().filter(|x| x.is_finite());

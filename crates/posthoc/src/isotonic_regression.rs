@@ -80,11 +80,12 @@ impl IsotonicRegression {
             let found = format!("{} weights", weights.len());
             return Err(Input::mismatch("weights", expected(), found).into());
         }
-        let out_of_range = |name, expected, values: &[f64], valid: fn(f64) -> bool| {
-            match values.iter().find(|&&value| !valid(value)) {
-                Some(&found) => Err(Input::OutOfRange { name, expected, found }),
-                None => Ok(()),
-            }
+        let out_of_range = |name, expected, values: &[f64], valid: fn(f64) -> bool| match values
+            .iter()
+            .find(|&&value| !valid(value))
+        {
+            Some(&found) => Err(Input::OutOfRange { name, expected, found }),
+            None => Ok(()),
         };
         out_of_range("score", "finite", scores, f64::is_finite)?;
         out_of_range("event", "in [0, 1]", events, |event| (0.0..=1.0).contains(&event))?;

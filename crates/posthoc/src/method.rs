@@ -177,11 +177,11 @@ impl Method {
             Self::Dirichlet(odir) => DirichletCalibration::fit(logits, targets, *odir)?.into(),
             Self::QuadraticPlatt => QuadraticPlattScaling::fit(logits, targets)?.into(),
             Self::Bbq => BayesianBinning::fit(logits, targets)?.into(),
-            Self::VennAbers => VennAbers::fit(logits, targets.only_labels("venn_abers", ONE_BY_ONE)?)?.into(),
-            Self::Composition(methods) => Composition::fit(methods, logits, targets)?.into(),
-            Self::TsMix(options) => {
-                TemperatureMixture::fit(logits, targets, *options)?.into()
+            Self::VennAbers => {
+                VennAbers::fit(logits, targets.only_labels("venn_abers", ONE_BY_ONE)?)?.into()
             }
+            Self::Composition(methods) => Composition::fit(methods, logits, targets)?.into(),
+            Self::TsMix(options) => TemperatureMixture::fit(logits, targets, *options)?.into(),
             Self::Svs(ridge) => StructuredVectorScaling::fit(logits, targets, *ridge)?.into(),
             Self::Sms(ridge) => StructuredMatrixScaling::fit(logits, targets, *ridge)?.into(),
             Self::ClassTemperature => ClassTemperature::fit(logits, targets)?.into(),

@@ -210,6 +210,23 @@ impl<'a> Targets<'a> {
         self,
         logits: &'l Logits<'_, T>,
     ) -> Result<(Cow<'l, Logits<'l, T>>, Self)> {
+        self.check_shape(logits)?;
+        self.check_possible(logits)?;
+        self.counted(logits)
+    }
+
+    /// The same, for fits that see by themselves whether a label is impossible, and
+    /// [check](Self::check_possible) then which.
+    pub(crate) fn of_fit_unseen<'l, T: Scalar>(
+        self,
+        logits: &'l Logits<'_, T>,
+    ) -> Result<(Cow<'l, Logits<'l, T>>, Self)> {
+        self.check_shape(logits)?;
+        self.counted(logits)
+    }
+
+    /// One target a row, the same classes, enough rows that count.
+    fn check_shape<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<()> {
         let (rows, classes) = (logits.rows(), logits.classes());
         if rows == 0 {
             return Err(Input::Empty { what: "the set of logits to fit on" }.into());
@@ -224,27 +241,43 @@ impl<'a> Targets<'a> {
                 (format!("{classes} classes, as the logits"), format!("{} classes", self.classes));
             return Err(Input::mismatch(self.name(), expected, found).into());
         }
-        let counts = |row: &usize| self.weight(*row) > 0.0;
-        let counted: Option<Vec<usize>> = match self.weights() {
-            Some(weights) if weights.contains(&0.0) => Some((0..rows).filter(counts).collect()),
-            _ => None,
-        };
-        let remaining = counted.as_ref().map_or(rows, Vec::len);
-        if remaining < classes {
-            let (what, rows) = ("logits to fit on", remaining);
+        let counted = |weights: &[f64]| weights.iter().filter(|&&weight| weight > 0.0).count();
+        let rows = self.weights().map_or(rows, counted);
+        if rows < classes {
+            let what = "logits to fit on";
             return Err(Input::MoreClassesThanRows { what, classes, rows }.into());
         }
-        let matrix = logits.as_slice();
+        Ok(())
+    }
+
+    /// No row that counts has a target of a class that cannot be.
+    pub(crate) fn check_possible<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<()> {
+        let (classes, matrix) = (self.classes, logits.as_slice());
         let impossible = |row: usize| {
             let logits = &matrix[row * classes..][..classes];
             let masses = self.row(row).masses();
             masses.map(|(class, _)| class).find(|&class| logits[class].into() == f64::NEG_INFINITY)
         };
-        let rows_that_count = (0..rows).into_par_iter().with_min_len(LEAST).filter(counts);
+        let counts = |row: &usize| self.weight(*row) > 0.0;
+        let rows_that_count = (0..self.len()).into_par_iter().with_min_len(LEAST).filter(counts);
         if let Some(row) = rows_that_count.find_first(|&row| impossible(row).is_some()) {
             return Err(Error::ImpossibleLabel { row, label: impossible(row).unwrap_or_default() });
         }
-        let Some(counted) = counted else { return Ok((Cow::Borrowed(logits), self)) };
+        Ok(())
+    }
+
+    /// The rows that count.
+    fn counted<'l, T: Scalar>(
+        self,
+        logits: &'l Logits<'_, T>,
+    ) -> Result<(Cow<'l, Logits<'l, T>>, Self)> {
+        let (classes, matrix) = (self.classes, logits.as_slice());
+        let counted: Vec<usize> = match self.weights() {
+            Some(weights) if weights.contains(&0.0) => {
+                (0..self.len()).filter(|&row| weights[row] > 0.0).collect()
+            }
+            _ => return Ok((Cow::Borrowed(logits), self)),
+        };
         let kept: Vec<T> =
             counted.iter().flat_map(|&row| &matrix[row * classes..][..classes]).copied().collect();
         Ok((Cow::Owned(Logits::new(kept, classes)?), self.select(&counted)?))

@@ -12,11 +12,11 @@ use softlabel_metrics::{
     ClasswiseCalibration, FullScores, Interval, Metric, ReliabilityDiagram, RiskCoverageCurve,
 };
 
+use crate::classes::{ClassLine, MOST_CLASSES, class_lines};
 use crate::diagram::{
     Axes, BinNumbers, FEW_SAMPLES, HISTOGRAM_HEIGHT, HISTOGRAM_TOP, LEFT, Mark, PlacedBin, SIZE,
     TOP,
 };
-use crate::classes::{ClassLine, MOST_CLASSES, class_lines};
 use crate::selective::{HEIGHT, SelectivePanel};
 use crate::terminal::{plain_table, printable, set_margins};
 use crate::{Result, TableStyle, numbers};

@@ -88,7 +88,7 @@ pub mod prelude {
     pub use softlabel_posthoc::{Calibrator, PlattScaling, TemperatureScaling};
     pub use softlabel_targets::{Convention, LabelNoise, Smoothing, smooth_one_hot};
     #[cfg(feature = "tch")]
-    pub use softlabel_tensor::{to_labels, to_logits};
+    pub use softlabel_tensor::{lend_logits, to_labels, to_logits};
 }
 
 /// The README's code, tested.

@@ -35,7 +35,9 @@ mod mapped;
 mod script;
 pub mod slices;
 
-pub use convert::{Element, to_labels, to_logits};
+pub use convert::{
+    Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_logits,
+};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use gradient_check::{Deviation, GradientCheck, gradient_check};

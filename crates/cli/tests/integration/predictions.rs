@@ -212,7 +212,14 @@ fn soft_rows_are_fitted_to() {
     let entropy = -(0.75 * 0.75f64.ln() + 0.25 * 0.25f64.ln());
     assert!((soft["cross_entropy"].as_f64().unwrap() - entropy).abs() < 1e-9, "{soft}");
     let refused = place.softlabel(&[
-        "calibrate", "p.csv", "--labels", "people.csv", "--scores", "probs", "--method", "spline",
+        "calibrate",
+        "p.csv",
+        "--labels",
+        "people.csv",
+        "--scores",
+        "probs",
+        "--method",
+        "spline",
     ]);
     let error = refused.failure();
     assert!(error.contains("distributions in place of labels"), "{error}");

@@ -132,8 +132,12 @@ impl TemperatureScaling {
         logits: &Logits<'_, T>,
         targets: impl Into<Targets<'t>>,
     ) -> Result<Self> {
-        let (logits, targets) = targets.into().of_fit(logits)?;
+        let (all, all_targets) = (logits, targets.into());
+        let (logits, targets) = Targets::from(&all_targets).of_fit_unseen(all)?;
         let problem = Problem::new(logits.as_slice(), &targets);
+        if problem.has_impossible_targets() {
+            all_targets.check_possible(all)?;
+        }
         let before = problem.loss_before();
         let minimum = problem.minimize()?;
         let Minimum { outcome, iterations, .. } = minimum;

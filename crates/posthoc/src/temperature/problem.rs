@@ -119,7 +119,7 @@ pub(super) struct Minimum {
 }
 
 impl<'a, T: Scalar> Problem<'a, T> {
-    /// `rows` and `targets` fit, and no target is impossible.
+    /// `rows` and `targets` fit; whether no target is impossible is for the caller to ask.
     pub(super) fn new(rows: &'a [T], targets: &'a Targets<'_>) -> Self {
         let mut stride = targets.len() / SAMPLE;
         let mut start = None;
@@ -144,6 +144,11 @@ impl<'a, T: Scalar> Problem<'a, T> {
         let survey = RowSurvey::new(&rows, classes, gap, weights, surveyed);
         let start = start.map(|(_, iterations)| iterations);
         Self { rows, classes, survey, weights, total, surveyed, start }
+    }
+
+    /// Whether a class with a target above 0 has the logit −∞.
+    pub(super) fn has_impossible_targets(&self) -> bool {
+        self.survey.gaps.contains(&f64::NEG_INFINITY)
     }
 
     /// L(1).
@@ -265,8 +270,10 @@ fn of_sample<T: Scalar>(
 ) -> Option<(f64, usize)> {
     let numbers: Vec<usize> = (0..targets.len()).step_by(stride).collect();
     let of_sample = targets.select(&numbers).ok()?;
-    let rows = rows.chunks_exact(targets.classes()).step_by(stride).flatten().copied().collect();
-    let problem = Problem::from_start(Cow::Owned(rows), &of_sample, start);
+    let classes = targets.classes();
+    let mut chosen = Vec::with_capacity(numbers.len() * classes);
+    numbers.iter().for_each(|row| chosen.extend_from_slice(&rows[row * classes..][..classes]));
+    let problem = Problem::from_start(Cow::Owned(chosen), &of_sample, start);
     let found = problem.polished(ROUGH).or_else(|| problem.search(ROUGH).ok())?;
     found.outcome.converged().then_some((found.temperature.recip(), found.iterations))
 }

@@ -9,6 +9,7 @@ mod beta;
 mod class_temperature;
 mod composition;
 mod conformal;
+mod defects;
 mod document;
 mod ensemble_temperature;
 mod golden;
