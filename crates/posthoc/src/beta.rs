@@ -39,17 +39,17 @@
 //! rest: B. Zadrozny and C. Elkan (2002).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Logits, Scalar};
 use softlabel_kernels::{
     CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, minimize_newton,
 };
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::one_vs_rest::{
     Score, Scored, Sides, check_map_count, class_of, diagnostics, map_log_odds, masses,
 };
-use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
+use crate::{ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
@@ -247,19 +247,7 @@ impl BetaCalibration {
     }
 }
 
-impl Calibrator for BetaCalibration {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(BetaCalibration);
 
 /// The fit did not converge within so many iterations.
 struct NotConverged {

@@ -40,6 +40,31 @@ pub trait Calibrator {
     fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>>;
 }
 
+/// Makes a map with its `classes`, its `diagnostics` and a method `calibrated`, which gives the
+/// log-probabilities row by row, a [`Calibrator`].
+macro_rules! calibrates_rows {
+    ($map:ident) => {
+        impl $crate::Calibrator for $map {
+            fn classes(&self) -> usize {
+                self.classes
+            }
+
+            fn diagnostics(&self) -> Option<&$crate::FitDiagnostics> {
+                self.diagnostics.as_ref()
+            }
+
+            fn apply<T: softlabel_core::Scalar>(
+                &self,
+                logits: &softlabel_core::Logits<'_, T>,
+            ) -> $crate::Result<softlabel_core::LogProbabilities<'static, f64>> {
+                let values = self.calibrated(logits)?;
+                Ok(softlabel_core::LogProbabilities::new(values, self.classes)?)
+            }
+        }
+    };
+}
+pub(crate) use calibrates_rows;
+
 /// All values of `logits`, widened, each row changed by `map`; checks the number of classes.
 pub(crate) fn map_rows<T: Scalar>(
     logits: &Logits<'_, T>,

@@ -27,11 +27,11 @@
 //! Uncertainty Calibration in Deep Learning" (2020), "ensemble temperature scaling".
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, Logits, Scalar, Temperature};
 use softlabel_kernels::{CompensatedSum, log_softmax_in_place, log_sum_exp};
 
 use crate::brier_temperature::brier_temperature;
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::simplex::{Taylor, Triple, minimize_on_simplex};
 use crate::temperature_mixture::scaled_log_softmax;
@@ -323,19 +323,7 @@ impl Members<'_> {
     }
 }
 
-impl Calibrator for EnsembleTemperature {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(EnsembleTemperature);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

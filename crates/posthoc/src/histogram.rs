@@ -33,14 +33,14 @@
 //! and Naive Bayesian Classifiers" (2001).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Logits, Scalar};
 use softlabel_kernels::{CompensatedSum, EqualWidthBins, softmax_in_place};
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::Document;
 use crate::one_vs_rest::{Score, Scored, Sides, check_map_count, diagnostics, map_row, masses};
 use crate::sigmoid::mass;
-use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
+use crate::{ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
 
 /// How the bins of a [`HistogramBinning`] are laid out.
 ///
@@ -240,19 +240,7 @@ impl HistogramBinning {
     }
 }
 
-impl Calibrator for HistogramBinning {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(HistogramBinning);
 
 /// Checks given bins: at least one, edges that rise strictly up to 1, all numbers in \[0, 1\].
 pub(crate) fn check_bins(list: &[Bin]) -> Result<()> {

@@ -34,14 +34,14 @@ use std::ops::RangeInclusive;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Logits, Scalar};
 use softlabel_kernels::{IsotonicPoint, IsotonicStep, isotonic_regression, softmax_in_place};
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::Document;
 use crate::one_vs_rest::{Score, Scored, Sides, check_map_count, diagnostics, map_row, masses};
 use crate::sigmoid::mass;
-use crate::{Calibrator, ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
+use crate::{ClassFit, FitDiagnostics, FitOutcome, Result, Targets, Zeros};
 
 /// What an isotonic map is between the points of its fit.
 ///
@@ -238,19 +238,7 @@ impl IsotonicCalibration {
     }
 }
 
-impl Calibrator for IsotonicCalibration {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(IsotonicCalibration);
 
 /// The different scores of a class, ascending, and the labels of the rows that have each.
 pub(crate) struct Ties {

@@ -32,18 +32,18 @@
 //! [`PlattScaling`]: crate::PlattScaling
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Logits, Scalar};
 use softlabel_kernels::{
     CompensatedSum, MinimumOutcome, MinimumSettings, log_odds_in_place, minimize_newton,
 };
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::one_vs_rest::{
     Score, Scored, Sides, check_map_count, class_of, diagnostics, map_log_odds, masses,
 };
 use crate::sigmoid::{self, NotConverged, mass, target};
-use crate::{Calibrator, ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
+use crate::{ClassFit, Error, FitDiagnostics, FitOutcome, Result, Targets};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
 const STALLED_GRADIENT: f64 = 1e-6;
@@ -206,19 +206,7 @@ impl QuadraticPlattScaling {
     }
 }
 
-impl Calibrator for QuadraticPlattScaling {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(QuadraticPlattScaling);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

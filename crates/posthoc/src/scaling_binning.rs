@@ -24,17 +24,17 @@
 //! without smoothed targets.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Logits, Scalar};
 use softlabel_kernels::log_odds_in_place;
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::histogram::{Bin, check_bins, equal_mass, value_at};
 use crate::one_vs_rest::{
     Score, Scored, check_map_count, class_of, diagnostics, map_log_odds, masses,
 };
 use crate::sigmoid::{self, Sigmoid, mass};
-use crate::{Calibrator, Error, FitDiagnostics, Result, Targets};
+use crate::{Error, FitDiagnostics, Result, Targets};
 
 /// f ↦ the value of the bin that σ(a·f + b) falls into.
 ///
@@ -248,19 +248,7 @@ impl ScalingBinning {
     }
 }
 
-impl Calibrator for ScalingBinning {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(ScalingBinning);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

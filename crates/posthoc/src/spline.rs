@@ -38,14 +38,14 @@
 //! [`FitOutcome::OneSided`]: crate::FitOutcome::OneSided
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Labels, Logits, Scalar};
 use softlabel_kernels::{CompensatedSum, softmax_in_place};
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::{calibrates_rows, check_fit, map_rows};
 use crate::document::{Document, Written};
 use crate::histogram::class_fit;
 use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_row, scores};
-use crate::{Calibrator, Error, FitDiagnostics, Result, Zeros};
+use crate::{Error, FitDiagnostics, Result, Zeros};
 
 /// The most knots: with more the normal equations lose digits.
 const MOST_KNOTS: usize = 100;
@@ -227,19 +227,7 @@ impl SplineCalibration {
     }
 }
 
-impl Calibrator for SplineCalibration {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(SplineCalibration);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,10 +19,10 @@
 //! "Structured Matrix Scaling for Multi-Class Calibration" (2025).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, Logits, Scalar, Temperature};
 use softlabel_kernels::log_softmax_in_place;
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::{Calibrator, FitDiagnostics, Result, Targets, TemperatureScaling};
 
@@ -234,19 +234,7 @@ impl TemperatureMixture {
     }
 }
 
-impl Calibrator for TemperatureMixture {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(TemperatureMixture);
 
 impl Written for TemperatureMixture {
     const METHOD: &'static str = "ts_mix";

@@ -34,14 +34,14 @@
 //! guarantees of validity" (2015); V. Vovk, I. Petej, "Venn-Abers predictors" (2014).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, Labels, LogProbabilities, Logits, Scalar};
+use softlabel_core::{Error as Input, Labels, Logits, Scalar};
 use softlabel_kernels::softmax_in_place;
 
-use crate::calibrator::{check_fit, map_rows};
+use crate::calibrator::{calibrates_rows, check_fit, map_rows};
 use crate::document::{Document, Written};
 use crate::isotonic::Ties;
 use crate::one_vs_rest::{check_map_count, class_of, diagnostics, map_row, scores};
-use crate::{Calibrator, FitDiagnostics, Result, Zeros};
+use crate::{FitDiagnostics, Result, Zeros};
 
 /// p0 and p1 of one class as steps.
 ///
@@ -259,19 +259,7 @@ impl VennAbers {
     }
 }
 
-impl Calibrator for VennAbers {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(VennAbers);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

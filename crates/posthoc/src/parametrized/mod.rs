@@ -38,14 +38,14 @@
 mod network;
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
+use softlabel_core::{Error as Input, Logits, Scalar, Temperature};
 use softlabel_kernels::{
     CompensatedSum, Minimum, MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize,
 };
 
 use self::network::Network;
 use crate::brier_temperature::brier_temperature;
-use crate::calibrator::map_rows;
+use crate::calibrator::{calibrates_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::targets::Row;
 use crate::temperature_mixture::scaled_log_softmax;
@@ -475,19 +475,7 @@ fn loss_of_row(loss: FitLoss, row: &[f64], l: &[f64], target: Row<'_>) -> (f64, 
     }
 }
 
-impl Calibrator for ParametrizedTemperature {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn diagnostics(&self) -> Option<&FitDiagnostics> {
-        self.diagnostics.as_ref()
-    }
-
-    fn apply<T: Scalar>(&self, logits: &Logits<'_, T>) -> Result<LogProbabilities<'static, f64>> {
-        Ok(LogProbabilities::new(self.calibrated(logits)?, self.classes)?)
-    }
-}
+calibrates_rows!(ParametrizedTemperature);
 
 impl Written for ParametrizedTemperature {
     const METHOD: &'static str = "parametrized_temperature";
