@@ -56,7 +56,7 @@ mod softmax;
 mod statistics;
 mod sum;
 // Inlined into entry points that alone have the instructions switched on.
-#[allow(clippy::inline_always)]
+#[allow(clippy::inline_always, clippy::needless_range_loop)]
 mod tilted;
 mod truncated_newton;
 

@@ -76,9 +76,11 @@ fn a_bad_model_has_a_named_outcome_and_no_negative_temperature() {
 /// A library's vector scaling has factors and no constants.
 #[test]
 fn a_vector_has_constants() {
-    // Equal logits, of which every class has another share of the labels: no factor could say it.
+    // Logits that say next to nothing, while every class has another share of the labels: factors
+    // alone could not say it.
     let labels: Vec<usize> = (0..60).map(|row| [0, 0, 0, 1, 1, 2][row % 6]).collect();
-    let logits: Vec<f64> = (0..60).flat_map(|row| [0.01 * f64::from(row % 2), 0.0, 0.0]).collect();
+    let logits: Vec<f64> =
+        (0..60).flat_map(|row| [f64::from(row % 2), f64::from(row / 2 % 2), 0.0]).collect();
     let (logits, labels) = checked(&logits, &labels, 3);
     let map = VectorScaling::fit(&logits, &labels).unwrap();
     let calibrated = map.apply(&logits).unwrap();
