@@ -272,7 +272,9 @@ fn of_sample<T: Scalar>(
     let of_sample = targets.select(&numbers).ok()?;
     let classes = targets.classes();
     let mut chosen = Vec::with_capacity(numbers.len() * classes);
-    numbers.iter().for_each(|row| chosen.extend_from_slice(&rows[row * classes..][..classes]));
+    for row in numbers {
+        chosen.extend_from_slice(&rows[row * classes..][..classes]);
+    }
     let problem = Problem::from_start(Cow::Owned(chosen), &of_sample, start);
     let found = problem.polished(ROUGH).or_else(|| problem.search(ROUGH).ok())?;
     found.outcome.converged().then_some((found.temperature.recip(), found.iterations))

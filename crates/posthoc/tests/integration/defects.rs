@@ -64,7 +64,7 @@ fn the_optimum_is_reached_however_far_it_is() {
 #[test]
 fn a_bad_model_has_a_named_outcome_and_no_negative_temperature() {
     let logits = [[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]].repeat(20).concat();
-    let wrong: Vec<usize> = (0..40).map(|row| if row % 2 == 0 { 1 } else { 0 }).collect();
+    let wrong: Vec<usize> = (0..40).map(|row| usize::from(row % 2 == 0)).collect();
     let (logits, labels) = checked(&logits, &wrong, 3);
     let map = TemperatureScaling::fit(&logits, &labels).unwrap();
     assert!(map.temperature().get() > 1e5);
