@@ -41,9 +41,11 @@
 //!
 //! This crate draws nothing and prints nothing: progress goes to an observer as [`Event`]s.
 
+mod class_bias;
 mod error;
 mod event;
 mod experiment;
+mod features;
 mod mixing;
 mod model;
 mod objective;
@@ -52,6 +54,7 @@ mod recipe;
 mod samples;
 mod shift;
 mod table;
+mod tally;
 mod teach;
 mod teachers;
 mod training;

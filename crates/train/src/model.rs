@@ -136,7 +136,25 @@ impl Network {
         })
     }
 
+    /// What the last layer sees of images, `[n, D]`.
+    pub(crate) fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.before_output(images, Ok)
+    }
+
+    /// The weights of the last layer, `[K, D]`: a template a class.
+    pub(crate) fn templates(&self) -> &Tensor {
+        &self.output.weight
+    }
+
     fn through(
+        &self,
+        images: &Tensor,
+        drop: impl FnMut(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.output.linear(&self.before_output(images, drop)?)
+    }
+
+    fn before_output(
         &self,
         images: &Tensor,
         mut drop: impl FnMut(Tensor) -> Result<Tensor>,
@@ -149,7 +167,7 @@ impl Network {
         for layer in &self.hidden {
             features = drop(layer.linear(&features)?.f_relu()?)?;
         }
-        self.output.linear(&features)
+        Ok(features)
     }
 
     /// Logits of any number of images, without gradients, a thousand or so at a time.

@@ -35,7 +35,9 @@ impl Place<'_> {
         let classes = self.samples.observed.classes() as i64;
         let teacher = match &distill.teacher {
             TeacherSource::Arm(_) => return Ok(None),
-            TeacherSource::Run { run, arm } => self.of_run(run, arm)?,
+            TeacherSource::Run { run, arm, seed } => {
+                self.of_run(run, arm, seed.unwrap_or(self.seed))?
+            }
             TeacherSource::Script { script, pixels } => {
                 self.of_script(&read_script(script, self.device, classes)?.0, *pixels)?
             }
@@ -54,16 +56,20 @@ impl Place<'_> {
         }
     }
 
-    /// What an arm of another run said of the training and validation samples of the same seed.
-    fn of_run(&self, run: &Path, arm: &str) -> Result<Teacher> {
+    /// What an arm of another run said of the samples that were split, for a seed.
+    fn of_run(&self, run: &Path, arm: &str, seed: u64) -> Result<Teacher> {
         let folder = RunFolder::open(run);
         let found = folder.read_summary()?.dataset.fingerprint;
         if found != self.data {
             let (path, expected) = (run.to_owned(), self.data.to_owned());
             return Err(Error::TeacherData { path, expected, found });
         }
-        let read = |split| SavedPredictions::read(&folder.predictions(arm, self.seed, split));
-        let splits = [read("train")?, read("validation")?];
+        let read = |split| SavedPredictions::read(&folder.predictions(arm, seed, split));
+        let mut splits = vec![read("train")?, read("validation")?];
+        // What is for testing for one seed may be for training for another, unless the data bring a test set.
+        if self.data == self.pool {
+            splits.push(read("test")?);
+        }
         let (mut logits, mut ids) = (Vec::new(), Vec::new());
         for split in &splits {
             let shape = [split.logits().rows() as i64, split.logits().classes() as i64];

@@ -3,7 +3,7 @@
 use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
-use super::{Arm, Demand, Fit, Loss, Model, Recipe, Training};
+use super::{Arm, ClassBias, Demand, Fit, Loss, Model, Recipe, SaveFeatures, Training};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
@@ -133,8 +133,32 @@ impl Recipe {
             &at(&["shift"]),
             format!("must be in 1..=64, found {}", arm.shift.unwrap_or_default()),
         )?;
+        if let Some(ClassBias { from, to, step, .. }) = arm.class_bias {
+            let finite = [from, to, step].iter().all(|value| value.is_finite());
+            require(
+                finite && step > 0.0 && from <= to && (to - from) / step <= 10_000.0,
+                &at(&["class_bias"]),
+                format!(
+                    "expected from ≤ to and step > 0, at most 10000 steps apart, \
+                     found {from:?} to {to:?} by {step:?}"
+                ),
+            )?;
+        }
+        if let Some(SaveFeatures { classes, samples }) = &arm.save_features {
+            let once = |(index, class): (usize, &usize)| !classes[..index].contains(class);
+            require(
+                !classes.is_empty() && classes.iter().enumerate().all(once),
+                &at(&["save_features", "classes"]),
+                format!("expected classes, each at most once, found {classes:?}"),
+            )?;
+            require(
+                *samples > 0,
+                &at(&["save_features", "samples"]),
+                "must be above 0, found 0",
+            )?;
+        }
         arm.loss.check(name)?;
-        let mut fits = !arm.calibrate.is_empty();
+        let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
         if let Some(distill) = &arm.distill {
             if let Some(teacher) = distill.arm() {
                 known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier)?;
@@ -148,6 +172,11 @@ impl Recipe {
                 ),
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
+            require(
+                !distill.teaches_other_seeds() || distill.teacher_calibration == Calibration::None,
+                &at(&["distill", "teacher_calibration"]),
+                "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
+            )?;
             if let Some((key, range, found)) = distill.out_of_range() {
                 let message = format!("must be in {range}, found {found:?}");
                 return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);

@@ -33,8 +33,9 @@ pub(crate) struct Distill {
 pub(crate) enum TeacherSource {
     /// An earlier arm, by name.
     Arm(String),
-    /// An arm of a run that is done: its folder, and the name of the arm.
-    Run { run: PathBuf, arm: String },
+    /// An arm of a run that is done: its folder, the name of the arm, and the seed of the one teacher of all seeds, if it
+    /// is not for each seed the teacher of that seed.
+    Run { run: PathBuf, arm: String, seed: Option<u64> },
     /// A TorchScript file, and what its pixels are.
     Script { script: PathBuf, pixels: Pixels },
     /// The folder of a logit cache, and how the fingerprint of the teacher's weights begins, if that is said.
@@ -185,6 +186,16 @@ impl Distill {
         self.scheduled.iter().find_map(bad)
     }
 
+    /// The temperature of the teacher, if it stays.
+    pub(crate) fn constant_temperature(&self) -> Option<f64> {
+        self.schedule(TEMPERATURE).and_then(Schedule::as_constant)
+    }
+
+    /// Whether one teacher of a run teaches all seeds.
+    pub(crate) fn teaches_other_seeds(&self) -> bool {
+        matches!(self.teacher, TeacherSource::Run { seed: Some(_), .. })
+    }
+
     /// The earlier arm that teaches, if one does.
     pub(crate) fn arm(&self) -> Option<&str> {
         match &self.teacher {
@@ -203,6 +214,8 @@ struct Outside {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     arm: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     script: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pixels: Option<Pixels>,
@@ -217,7 +230,9 @@ impl Serialize for TeacherSource {
         let none = Outside::default();
         match self.clone() {
             Self::Arm(name) => return name.serialize(serializer),
-            Self::Run { run, arm } => Outside { run: Some(run), arm: Some(arm), ..none },
+            Self::Run { run, arm, seed } => {
+                Outside { run: Some(run), arm: Some(arm), seed, ..none }
+            }
             Self::Script { script, pixels } => {
                 Outside { script: Some(script), pixels: Some(pixels), ..none }
             }
@@ -253,16 +268,18 @@ impl<'de> Visitor<'de> for SourceVisitor {
             Outside {
                 run: Some(run),
                 arm: Some(arm),
+                seed,
                 script: None,
                 pixels: None,
                 cache: None,
                 weights: None,
-            } => Ok(TeacherSource::Run { run, arm }),
+            } => Ok(TeacherSource::Run { run, arm, seed }),
             Outside {
                 script: Some(script),
                 pixels,
                 run: None,
                 arm: None,
+                seed: None,
                 cache: None,
                 weights: None,
             } => Ok(TeacherSource::Script { script, pixels: pixels.unwrap_or_default() }),
@@ -271,11 +288,12 @@ impl<'de> Visitor<'de> for SourceVisitor {
                 weights,
                 run: None,
                 arm: None,
+                seed: None,
                 script: None,
                 pixels: None,
             } => Ok(TeacherSource::Cache { cache, weights }),
             _ => Err(de::Error::custom(
-                "expected `run` and `arm`, or `script` (and `pixels`), or `cache` (and `weights`)",
+                "expected `run` and `arm` (and `seed`), or `script` (and `pixels`), or `cache` (and `weights`)",
             )),
         }
     }
