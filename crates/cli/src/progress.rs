@@ -46,7 +46,7 @@ impl Progress {
             }
             return;
         }
-        let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation } = event else {
+        let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation, .. } = event else {
             return;
         };
         bar.inc(1);

@@ -31,6 +31,9 @@ pub enum Event {
         epochs: u64,
         /// Mean loss over the training samples during the epoch.
         train_loss: f64,
+        /// Mean mass of the teacher's classes that were kept, where only the likeliest are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kept_mass: Option<f64>,
         /// How the validation split does; none if it is empty.
         validation: Option<Validation>,
     },

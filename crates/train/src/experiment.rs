@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
@@ -24,11 +25,12 @@ use crate::event::Event;
 use crate::features::features;
 use crate::model::Network;
 use crate::objective::check_loss;
-use crate::recipe::{Arm, Distill, Recipe};
+use crate::recipe::{Arm, Distill, Recipe, TeacherSource};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
 use crate::tally::{errors, lesson};
 use crate::teachers::Place;
+use crate::teaching::{Mentor, Voice};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -97,25 +99,64 @@ impl Experiment {
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
         for (name, arm) in &recipe.arms {
             if let Some(distill) = &arm.distill {
-                experiment.outside(&training, name, distill)?;
+                experiment.check_teaching(&training, name, distill)?;
             }
         }
         Ok(experiment)
     }
 
-    /// The teacher of an arm, if it comes from outside of the recipe.
-    pub(crate) fn outside(
+    /// Whether the teachers of an arm that are no arms are there, and what they say can be taught: tries it on the first
+    /// samples, with networks that know nothing in the place of arms.
+    fn check_teaching(&self, training: &Training<'_>, name: &str, distill: &Distill) -> Result<()> {
+        let arm = &training.recipe.arms[name];
+        let untrained = |teacher: &str, _| {
+            let samples = training.samples;
+            let network = training.network(&training.recipe.arms[teacher].model)?;
+            let first = samples.train.images.f_narrow(0, 0, TRIED.min(samples.train.len()))?;
+            let logits = TeacherLogits::new(&network.predict(&first)?)?;
+            let ids = samples.train.subset.ids().iter().take(first.size()[0] as usize);
+            let ids: Vec<usize> = ids.copied().collect();
+            Ok((Teacher::from(logits.with_ids(&ids)?), Some(Rc::new(network))))
+        };
+        let mentor = self.mentor(training, name, distill, &mut { untrained })?;
+        training.try_teaching(name, arm, mentor)
+    }
+
+    /// Who teaches an arm; earlier arms are asked for by name.
+    pub(crate) fn mentor(
         &self,
         training: &Training<'_>,
         name: &str,
         distill: &Distill,
-    ) -> Result<Option<Teacher>> {
-        if distill.arm().is_some() {
-            return Ok(None);
-        }
+        of_arm: &mut OfArm<'_>,
+    ) -> Result<Mentor> {
         let (data, pool) = (self.fingerprint(), self.data.pool().fingerprint().to_string());
         let (samples, seed, device) = (training.samples, training.seed, self.device);
-        Place { samples, seed, device, data: &data, pool: &pool }.teacher(name, distill)
+        let place = Place { samples, seed, device, data: &data, pool: &pool };
+        let mut network = None;
+        let mut one = |source: &TeacherSource| -> Result<Teacher> {
+            if let TeacherSource::Arm(arm) = source {
+                let (teacher, of_arm) = of_arm(arm, distill.teacher_calibration)?;
+                network = of_arm;
+                return Ok(teacher);
+            }
+            let arms = || Error::NoArm { arm: name.to_owned(), arms: Vec::new() };
+            place.teacher(name, source, distill)?.ok_or_else(arms)
+        };
+        let voice = match &distill.teacher {
+            TeacherSource::Virtual { teacher, probabilities_as_logits } => {
+                let (teacher, probabilities_as_logits) = (*teacher, *probabilities_as_logits);
+                Voice::Virtual { teacher, probabilities_as_logits }
+            }
+            TeacherSource::Peers(models) => Voice::Peers(models.clone()),
+            TeacherSource::Several { teachers, ensemble, gate } => {
+                let teachers = teachers.iter().map(one).collect::<Result<Vec<_>>>()?;
+                let (ensemble, gate) = (ensemble.clone(), gate.clone());
+                Voice::Several { teachers, ensemble, gate }
+            }
+            source => Voice::One(one(source)?),
+        };
+        Ok(Mentor { voice, network })
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -272,9 +313,16 @@ impl Experiment {
     }
 }
 
+/// Finds an earlier arm as a teacher, with its network.
+pub(crate) type OfArm<'a> =
+    dyn FnMut(&str, Calibration) -> Result<(Teacher, Option<Rc<Network>>)> + 'a;
+
+/// How many samples the teaching of an arm is tried on.
+const TRIED: i64 = 4;
+
 /// A trained network, and what it says of each split.
 struct Trained {
-    network: Network,
+    network: Rc<Network>,
     train: Tensor,
     validation: Tensor,
     test: Tensor,
@@ -286,6 +334,7 @@ struct Lesson {
     logits: Tensor,
     /// Fitted on the validation split.
     temperature: Option<Temperature>,
+    network: Rc<Network>,
 }
 
 impl Lesson {
@@ -378,7 +427,8 @@ impl SeedRun<'_> {
                 [biased(&said.train)?, biased(&said.validation)?, biased(&said.test)?];
             let temperature = self.judge(&run, &taught, &validation, &test)?;
             if run.is_teacher() {
-                lessons.insert(name, Lesson { logits: taught, temperature });
+                let network = Rc::clone(&said.network);
+                lessons.insert(name, Lesson { logits: taught, temperature, network });
             }
             let seconds = started.elapsed().as_secs_f64();
             self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
@@ -399,19 +449,22 @@ impl SeedRun<'_> {
         let epochs = training.recipe.training.epochs;
         self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
         let ids = training.samples.train.subset.ids();
-        let teacher = match &arm.distill {
-            None => None,
-            Some(distill) => match distill.arm().and_then(|name| lessons.get(name)) {
-                Some(lesson) => Some(lesson.teacher(ids, distill.teacher_calibration)?),
-                None => self.experiment.outside(training, name, distill)?,
-            },
+        let mut of_arm = |teacher: &str, calibration| match lessons.get(teacher) {
+            Some(lesson) => {
+                Ok((lesson.teacher(ids, calibration)?, Some(Rc::clone(&lesson.network))))
+            }
+            None => Err(Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() }),
         };
-        let network = training.run(name, arm, teacher, &|event| self.tell(event))?;
+        let mentor = arm.distill.as_ref();
+        let mentor = mentor
+            .map(|distill| self.experiment.mentor(training, name, distill, &mut of_arm))
+            .transpose()?;
+        let network = training.run(name, arm, mentor, &|event| self.tell(event))?;
         let predict = |part: &Part| training.predict(name, epochs, &network, part);
         let samples = training.samples;
         let (train, validation) = (predict(&samples.train)?, predict(&samples.validation)?);
         let test = predict(&samples.test)?;
-        Ok(Trained { network, train, validation, test })
+        Ok(Trained { network: Rc::new(network), train, validation, test })
     }
 
     /// Chooses the constant of a class, if the arm has one.
@@ -553,7 +606,7 @@ impl ArmRun<'_> {
     fn students(&self) -> impl Iterator<Item = &Distill> {
         let arms = self.training.recipe.arms.values();
         arms.filter_map(|arm| arm.distill.as_ref())
-            .filter(|distill| distill.arm() == Some(self.name))
+            .filter(|distill| distill.has_teacher(self.name))
     }
 
     fn is_teacher(&self) -> bool {

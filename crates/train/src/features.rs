@@ -31,7 +31,7 @@ pub(crate) fn features(
         Ok(tensor.f_index_select(0, &rows)?)
     };
     let _guard = tch::no_grad_guard();
-    let features = network.features(&select(&part.images, &rows)?)?;
+    let features = network.forward(&select(&part.images, &rows)?)?.features;
     let of_classes: Vec<i64> = classes.iter().map(|&class| class as i64).collect();
     let templates = select(network.templates(), &of_classes)?;
     let values = |tensor: &Tensor| -> Result<Vec<f32>> {

@@ -46,6 +46,7 @@ mod error;
 mod event;
 mod experiment;
 mod features;
+mod imitation;
 mod mixing;
 mod model;
 mod objective;
@@ -57,6 +58,7 @@ mod table;
 mod tally;
 mod teach;
 mod teachers;
+mod teaching;
 mod training;
 
 pub use error::{Error, Result};

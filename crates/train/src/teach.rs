@@ -1,6 +1,7 @@
 //! A teacher's logits of all samples, written to a cache.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use softlabel_core::Temperature;
 use softlabel_data::Fingerprint;
@@ -134,21 +135,22 @@ impl Trained {
             let arms = training.recipe.arms().map(str::to_owned).collect();
             return Err(Error::NoArm { arm: name.to_owned(), arms });
         };
-        let teacher = match &arm.distill {
+        let mentor = match &arm.distill {
             None => None,
-            Some(distill) => match distill.arm() {
-                Some(teacher) => {
+            Some(distill) => {
+                let mut of_arm = |teacher: &str, calibration| {
                     let trained = Self::new(experiment, training, teacher, observer)?;
-                    Some(trained.teach(training, teacher, distill.teacher_calibration)?)
-                }
-                None => experiment.outside(training, name, distill)?,
-            },
+                    let taught = trained.teach(training, teacher, calibration)?;
+                    Ok((taught, Some(Rc::new(trained.network))))
+                };
+                Some(experiment.mentor(training, name, distill, &mut of_arm)?)
+            }
         };
         let epochs = training.recipe.training.epochs;
         let (arm_name, seed) = (name.to_owned(), training.seed);
         observer(&Event::Training { arm: arm_name, seed, epochs });
         let told = std::cell::RefCell::new(observer);
-        let network = training.run(name, arm, teacher, &|event| (told.borrow_mut())(&event))?;
+        let network = training.run(name, arm, mentor, &|event| (told.borrow_mut())(&event))?;
         Ok(Self { network })
     }
 
@@ -174,7 +176,8 @@ impl Trained {
 /// A network that is trained, as a teacher.
 fn as_teacher(network: Network, classes: i64, device: Device) -> Teacher {
     Teacher::function(tch::nn::VarStore::new(device), classes, move |images, _| {
-        network.forward(images).map_err(|error| tch::TchError::Kind(error.to_string()))
+        let said = network.forward(images);
+        said.map(|said| said.logits).map_err(|error| tch::TchError::Kind(error.to_string()))
     })
 }
 

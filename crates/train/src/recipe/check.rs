@@ -3,7 +3,7 @@
 use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
-use super::{Arm, ClassBias, Demand, Fit, Loss, Model, Recipe, SaveFeatures, Training};
+use super::{Arm, ClassBias, Demand, Fit, Loss, Model, Recipe, SaveFeatures, TeacherSource, Training};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
@@ -160,9 +160,30 @@ impl Recipe {
         arm.loss.check(name)?;
         let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
         if let Some(distill) = &arm.distill {
-            if let Some(teacher) = distill.arm() {
-                known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier)?;
+            for teacher in distill.teacher.arms() {
+                known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier.clone())?;
             }
+            for model in distill.teacher.models() {
+                known(&at(&["distill", "teacher"]), "model", model, self.models.keys())?;
+            }
+            let peers = matches!(distill.teacher, TeacherSource::Peers(_));
+            let is_simple = arm.loss.is_cross_entropy() && arm.loss.zipf_smoothing.is_none();
+            require(
+                !peers || (is_simple && distill.top_k.is_none()),
+                &at(&["distill", "teacher"]),
+                "peers learn from a cross-entropy of the labels and from all that the others say: \
+                 they do not go with other losses, nor with `top_k`",
+            )?;
+            require(
+                distill.features.is_empty() || matches!(distill.teacher, TeacherSource::Arm(_)),
+                &at(&["distill", "features"]),
+                "expected an earlier arm as the teacher: no other has layers",
+            )?;
+            require(
+                distill.teacher.has_logits() || distill.teacher_calibration == Calibration::None,
+                &at(&["distill", "teacher_calibration"]),
+                "does nothing: this teacher has no logits of its own to be calibrated",
+            )?;
             require(
                 matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
                 &at(&["distill", "teacher_calibration"]),
@@ -173,7 +194,7 @@ impl Recipe {
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
             require(
-                !distill.teaches_other_seeds() || distill.teacher_calibration == Calibration::None,
+                !distill.teacher.teaches_other_seeds() || distill.teacher_calibration == Calibration::None,
                 &at(&["distill", "teacher_calibration"]),
                 "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
             )?;

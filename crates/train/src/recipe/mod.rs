@@ -7,10 +7,11 @@ mod calibrate;
 mod check;
 mod distill;
 mod error;
+mod features;
 mod loss;
 mod overrides;
 mod parse;
-mod soft_labels;
+mod teacher;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,11 @@ use softlabel_results::{Calibration, Metric};
 use softlabel_targets::LabelNoise;
 
 pub(crate) use calibrate::Fit;
-pub(crate) use distill::{Distill, Pixels, TeacherSource};
+pub(crate) use distill::Distill;
 pub use error::RecipeError;
-pub(crate) use loss::{Loss, Term};
+pub(crate) use features::{FeatureKind, FeatureTerm};
+pub(crate) use loss::{Loss, Term, Weight};
+pub(crate) use teacher::{Pixels, TeacherSource};
 
 /// A checked experiment. The keys of the file are the fields below.
 ///
