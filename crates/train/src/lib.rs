@@ -41,6 +41,7 @@
 //!
 //! This crate draws nothing and prints nothing: progress goes to an observer as [`Event`]s.
 
+mod checkpoint;
 mod class_bias;
 mod error;
 mod event;

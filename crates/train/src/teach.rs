@@ -1,6 +1,6 @@
 //! A teacher's logits of all samples, written to a cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use softlabel_core::Temperature;
@@ -12,6 +12,7 @@ use softlabel_results::Calibration;
 use softlabel_tensor::{slices, to_logits};
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint;
 use crate::event::Event;
 use crate::experiment::Experiment;
 use crate::model::Network;
@@ -56,7 +57,7 @@ pub struct Taught {
 
 impl Experiment {
     /// Asks a teacher about every sample that is split, whichever part it falls into, and writes what it says to a
-    /// cache; goes on with one that was begun. The test set that some data bring is left out: nobody is taught on it.
+    /// cache; goes on with one that was begun, with the arm as it was trained then. The test set that some data bring is left out: nobody is taught on it.
     ///
     /// # Errors
     /// An arm that is not there, a training that diverges, a TorchScript file that trains, a cache of another teacher,
@@ -72,7 +73,7 @@ impl Experiment {
                 (teacher, weights, "unknown".to_owned(), Pixels::Unit)
             }
             TeachWith::Arm(arm) => {
-                let network = Trained::new(self, &training, arm, observer)?.network;
+                let network = self.trained(&training, arm, &teach.folder, observer)?;
                 let weights = fingerprint(&network)?;
                 let learned = toml::Value::try_from(&recipe.arms[arm]).map(|arm| arm.to_string());
                 let teacher = as_teacher(network, classes as i64, device);
@@ -115,6 +116,29 @@ impl Experiment {
         writer.finish()?;
         let cache = LogitCache::open(&teach.folder)?;
         Ok(Taught { samples: cache.samples(), before, origin, kept_mass: cache.kept_mass() })
+    }
+}
+
+impl Experiment {
+    /// The network of an arm: as it was trained before, if it lies in the folder, or trained now and put there.
+    fn trained(
+        &self,
+        training: &Training<'_>,
+        arm: &str,
+        folder: &Path,
+        observer: &mut dyn FnMut(&Event),
+    ) -> Result<Network> {
+        let path = checkpoint::path(folder, self.recipe(), &self.fingerprint(), arm)?;
+        if let Some(settings) = self.recipe().arms.get(arm) {
+            let network = training.network(&settings.model)?;
+            if checkpoint::read(&path, &network)? {
+                tracing::info!(arm, file = %path.display(), "trained before");
+                return Ok(network);
+            }
+        }
+        let network = Trained::new(self, training, arm, observer)?.network;
+        checkpoint::write(&path, &network)?;
+        Ok(network)
     }
 }
 
