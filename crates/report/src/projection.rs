@@ -90,10 +90,8 @@ struct Placed<'a> {
 
 impl<'a> Placed<'a> {
     fn of(panel: &'a ProjectionPanel, index: usize) -> Self {
-        let (left, top) = (
-            LEFT + ACROSS * (index % COLUMNS) as f64,
-            TOP + DOWN * (index / COLUMNS) as f64,
-        );
+        let (left, top) =
+            (LEFT + ACROSS * (index % COLUMNS) as f64, TOP + DOWN * (index / COLUMNS) as f64);
         let (centre, reach) = extent(panel);
         let place = |point: &[f64; 2]| {
             let [x, y] = [0, 1].map(|axis| (point[axis] - centre[axis]) / reach);
@@ -162,7 +160,11 @@ mod tests {
     #[test]
     fn steps_are_round_and_not_longer_than_asked_for() {
         for (value, step) in [(1.0, 1.0), (4.9, 2.0), (5.0, 5.0), (73.0, 50.0), (0.3, 0.2)] {
-            assert!((round_step(value) - step).abs() < 1e-12 * step, "{value}: {}", round_step(value));
+            assert!(
+                (round_step(value) - step).abs() < 1e-12 * step,
+                "{value}: {}",
+                round_step(value)
+            );
         }
     }
 

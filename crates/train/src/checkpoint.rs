@@ -21,9 +21,7 @@ pub(crate) fn path(folder: &Path, recipe: &Recipe, data: &str, arm: &str) -> Res
 
 /// Writes the weights: under another name first, renamed once they are complete.
 pub(crate) fn write(path: &Path, network: &Network) -> Result<()> {
-    let cannot = |action| {
-        move |source| DataError::Io { action, path: path.to_owned(), source }
-    };
+    let cannot = |action| move |source| DataError::Io { action, path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(cannot("create"))?;
     }

@@ -439,12 +439,7 @@ impl SeedRun<'_> {
     }
 
     /// Trains an arm, from what its teacher left if it has one.
-    fn train(
-        &self,
-        name: &str,
-        arm: &Arm,
-        lessons: &HashMap<&str, Lesson>,
-    ) -> Result<Trained> {
+    fn train(&self, name: &str, arm: &Arm, lessons: &HashMap<&str, Lesson>) -> Result<Trained> {
         let training = self.training;
         let epochs = training.recipe.training.epochs;
         self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
@@ -605,8 +600,7 @@ struct ArmRun<'a> {
 impl ArmRun<'_> {
     fn students(&self) -> impl Iterator<Item = &Distill> {
         let arms = self.training.recipe.arms.values();
-        arms.filter_map(|arm| arm.distill.as_ref())
-            .filter(|distill| distill.has_teacher(self.name))
+        arms.filter_map(|arm| arm.distill.as_ref()).filter(|distill| distill.has_teacher(self.name))
     }
 
     fn is_teacher(&self) -> bool {

@@ -179,7 +179,8 @@ impl Matching {
                     })
                 };
                 let (student, teacher) = layers;
-                let pairs = levels.iter().map(|level| Ok((of(student, level.0)?, of(teacher, level.1)?)));
+                let pairs =
+                    levels.iter().map(|level| Ok((of(student, level.0)?, of(teacher, level.1)?)));
                 let pairs = pairs.collect::<Result<Vec<_>>>()?;
                 Self::Review(ReviewFusion::new(path, &pairs, *middle)?, levels.clone())
             }

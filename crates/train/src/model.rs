@@ -234,7 +234,8 @@ mod tests {
         let images = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let mut sums = (0.0, 0.0);
         for _ in 0..200 {
-            sums.0 += f64::try_from(network.forward(&images).unwrap().logits.get(0).get(3)).unwrap();
+            sums.0 +=
+                f64::try_from(network.forward(&images).unwrap().logits.get(0).get(3)).unwrap();
             let dropped = network.forward_training(&images, &mut random).unwrap().logits;
             sums.1 += f64::try_from(dropped.get(0).get(3)).unwrap();
         }

@@ -4,9 +4,7 @@ use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 use softlabel_data::seed;
-use softlabel_distill::{
-    Distillation, Ensemble, MutualLearning, Teacher, TopK, VirtualTeacher,
-};
+use softlabel_distill::{Distillation, Ensemble, MutualLearning, Teacher, TopK, VirtualTeacher};
 use softlabel_losses::{CrossEntropy, Target};
 use tch::{Kind, Tensor, no_grad_guard};
 
@@ -90,7 +88,16 @@ impl<'a> Teaching<'a> {
         let dropping = seed::stream(training.seed, "dropout/beside");
         let kept_mass = (0.0, 0);
         let mut teaching = Self {
-            settings, steps, voice, gate, peers, imitation, dropping, both, soft: None, kept_mass,
+            settings,
+            steps,
+            voice,
+            gate,
+            peers,
+            imitation,
+            dropping,
+            both,
+            soft: None,
+            kept_mass,
         };
         teaching.set(0)?;
         Ok(teaching)
@@ -143,7 +150,9 @@ impl<'a> Teaching<'a> {
         } else {
             let (taught, of_gate) = self.taught(logits, step, labels)?;
             let loss = match hard {
-                Hard::CrossEntropy(hard) => self.distil(self.both, logits, &taught, hard, target)?,
+                Hard::CrossEntropy(hard) => {
+                    self.distil(self.both, logits, &taught, hard, target)?
+                }
                 Hard::Other(hard) => {
                     let weight = self.settings.hard_weight(at, steps);
                     let soft = match self.soft {

@@ -55,8 +55,7 @@ impl<'a> Training<'a> {
             }
             _ => None,
         };
-        let mut criterion =
-            Criterion::new(&arm.loss, teaching, classes, step_count, self.device)?;
+        let mut criterion = Criterion::new(&arm.loss, teaching, classes, step_count, self.device)?;
         let trained = network.parameters().into_iter().chain(criterion.parameters());
         let mut optimizer = Optimizer::new(settings, trained.collect())?;
         let mut mixing = seed::stream(self.seed, "mix");

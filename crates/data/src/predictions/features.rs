@@ -73,7 +73,9 @@ impl SavedFeatures {
         check("values of features", width * labels.len(), features.len())?;
         if let Some(label) = labels.iter().find(|label| !classes.contains(label)) {
             let expected = format!("one of {classes:?}");
-            return Err(ValueError::mismatch("label of features", expected, label.to_string()).into());
+            return Err(
+                ValueError::mismatch("label of features", expected, label.to_string()).into()
+            );
         }
         Ok(Self { origin, features, labels, classes, templates })
     }

@@ -355,8 +355,7 @@ impl<'a> File<'a> {
         }
         let expected = "an unsigned 64-bit number";
         let seed = self.metadata("seed", expected)?;
-        let bad_seed =
-            |_| Error::Metadata { key: "seed", expected, found: format!("`{seed}`") };
+        let bad_seed = |_| Error::Metadata { key: "seed", expected, found: format!("`{seed}`") };
         Ok(Origin {
             arm: self.metadata("arm", "a name")?.to_owned(),
             seed: seed.parse().map_err(bad_seed)?,

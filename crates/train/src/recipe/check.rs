@@ -3,7 +3,9 @@
 use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
-use super::{Arm, ClassBias, Demand, Fit, Loss, Model, Recipe, SaveFeatures, TeacherSource, Training};
+use super::{
+    Arm, ClassBias, Demand, Fit, Loss, Model, Recipe, SaveFeatures, TeacherSource, Training,
+};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
@@ -151,11 +153,7 @@ impl Recipe {
                 &at(&["save_features", "classes"]),
                 format!("expected classes, each at most once, found {classes:?}"),
             )?;
-            require(
-                *samples > 0,
-                &at(&["save_features", "samples"]),
-                "must be above 0, found 0",
-            )?;
+            require(*samples > 0, &at(&["save_features", "samples"]), "must be above 0, found 0")?;
         }
         arm.loss.check(name)?;
         let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
@@ -194,7 +192,8 @@ impl Recipe {
             )?;
             fits |= distill.teacher_calibration != Calibration::None;
             require(
-                !distill.teacher.teaches_other_seeds() || distill.teacher_calibration == Calibration::None,
+                !distill.teacher.teaches_other_seeds()
+                    || distill.teacher_calibration == Calibration::None,
                 &at(&["distill", "teacher_calibration"]),
                 "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
             )?;

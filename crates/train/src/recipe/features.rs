@@ -57,7 +57,10 @@ pub(crate) enum FeatureKind {
         masked: f64,
     },
     /// Layers of student and teacher, the shallowest first.
-    Review { levels: Vec<(usize, usize)>, middle: i64 },
+    Review {
+        levels: Vec<(usize, usize)>,
+        middle: i64,
+    },
 }
 
 fn gamma() -> f64 {

@@ -57,7 +57,8 @@ fn value(outcome: &Outcome, arm: &str, metric: Metric) -> f64 {
 fn learns(text: &str) -> f64 {
     let recipe = Recipe::parse("voices.toml", text, &[]).unwrap();
     let printed = recipe.to_toml().unwrap();
-    let again = Recipe::parse("printed", &printed, &[]).unwrap_or_else(|e| panic!("{e}\n{printed}"));
+    let again =
+        Recipe::parse("printed", &printed, &[]).unwrap_or_else(|e| panic!("{e}\n{printed}"));
     assert_eq!(recipe, again);
     let place = tempdir().unwrap();
     let (_, outcome, _) = run(text, place.path()).unwrap();
@@ -182,7 +183,8 @@ fn every_feature_loss_can_be_written_and_moves_the_student() {
         if weight.is_nan() {
             // Maps of different sizes.
             let text = taught("shallow", "\"seen\"", &others(1.0));
-            let text = text.replace("[arms.student]", "[arms.seen]\nmodel = \"deep\"\n[arms.student]");
+            let text =
+                text.replace("[arms.student]", "[arms.seen]\nmodel = \"deep\"\n[arms.student]");
             let recipe = Recipe::parse("voices.toml", &text, &[]).unwrap();
             assert!(Experiment::prepare(recipe, None, Device::Cpu).is_err());
             continue;
@@ -201,7 +203,11 @@ fn every_feature_loss_can_be_written_and_moves_the_student() {
 
 #[test]
 fn feature_losses_between_equal_channels_need_no_adapter() {
-    let text = taught("deep", "\"seen\"", "features = [{ kind = \"hierarchical_context\", student = 1, teacher = 1 }]");
+    let text = taught(
+        "deep",
+        "\"seen\"",
+        "features = [{ kind = \"hierarchical_context\", student = 1, teacher = 1 }]",
+    );
     learns(&text.replace("[arms.student]", "[arms.seen]\nmodel = \"deep\"\n[arms.student]"));
 }
 
@@ -248,7 +254,10 @@ fn what_does_not_go_together_is_said_where_it_stands() {
     }
     for (others, expected) in [
         ("top_k = 10", "fewer than the 10 classes"),
-        ("features = [{ kind = \"hint\", student = 3 }]", "features.0.student: expected a layer in 0..1"),
+        (
+            "features = [{ kind = \"hint\", student = 3 }]",
+            "features.0.student: expected a layer in 0..1",
+        ),
         ("features = [{ kind = \"attention_transfer\" }]", "features"),
         ("kind = \"reverse\"\ntop_k = 2", "forward divergence"),
     ] {
@@ -305,7 +314,9 @@ fn the_constant_of_a_class_is_chosen_and_the_training_is_not_repeated() {
     assert_eq!(again.count(), 1);
     let threes = |arm: &str| {
         let of = |event: &Event| match event {
-            Event::Errors { arm: of, split: "test", by_class, errors, samples, .. } if of == arm => {
+            Event::Errors { arm: of, split: "test", by_class, errors, samples, .. }
+                if of == arm =>
+            {
                 assert_eq!((*errors, *samples), (by_class.iter().sum(), 449));
                 Some(by_class[3])
             }
