@@ -63,7 +63,8 @@ fn write(folder: &std::path::Path, encoding: Encoding) -> Result<(), Box<dyn Err
 fn train(teacher: &Teacher) -> Result<(Duration, Duration), Box<dyn Error>> {
     let store = VarStore::new(Device::Cpu);
     let root = store.root();
-    let linear = |name: &str, from, to| nn::linear(&root / name, from, to, nn::LinearConfig::default());
+    let linear =
+        |name: &str, from, to| nn::linear(&root / name, from, to, nn::LinearConfig::default());
     let network = nn::seq()
         .add(linear("first", 784, 800))
         .add_fn(Tensor::relu)
