@@ -103,7 +103,7 @@ impl<'a> Placed<'a> {
         };
         let step = round_step(reach / 2.5);
         let count = (0..).map(|tick| f64::from(tick) * step).take_while(|value| *value <= reach);
-        let decimals = if step < 1.0 { 1 } else { 0 };
+        let decimals = usize::from(step < 1.0);
         let ticks = count.map(|value| (numbers::decimal(value, decimals), value / reach * SIZE));
         Self {
             title: &panel.title,
