@@ -25,12 +25,10 @@ use crate::event::Event;
 use crate::features::features;
 use crate::model::Network;
 use crate::objective::check_loss;
-use crate::recipe::{Arm, Distill, Recipe, TeacherSource};
+use crate::recipe::{Arm, Distill, Recipe};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
 use crate::tally::{errors, lesson};
-use crate::teachers::Place;
-use crate::teaching::{Mentor, Voice};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -103,60 +101,6 @@ impl Experiment {
             }
         }
         Ok(experiment)
-    }
-
-    /// Whether the teachers of an arm that are no arms are there, and what they say can be taught: tries it on the first
-    /// samples, with networks that know nothing in the place of arms.
-    fn check_teaching(&self, training: &Training<'_>, name: &str, distill: &Distill) -> Result<()> {
-        let arm = &training.recipe.arms[name];
-        let untrained = |teacher: &str, _| {
-            let samples = training.samples;
-            let network = training.network(&training.recipe.arms[teacher].model)?;
-            let first = samples.train.images.f_narrow(0, 0, TRIED.min(samples.train.len()))?;
-            let logits = TeacherLogits::new(&network.predict(&first)?)?;
-            let ids = samples.train.subset.ids().iter().take(first.size()[0] as usize);
-            let ids: Vec<usize> = ids.copied().collect();
-            Ok((Teacher::from(logits.with_ids(&ids)?), Some(Rc::new(network))))
-        };
-        let mentor = self.mentor(training, name, distill, &mut { untrained })?;
-        training.try_teaching(name, arm, mentor)
-    }
-
-    /// Who teaches an arm; earlier arms are asked for by name.
-    pub(crate) fn mentor(
-        &self,
-        training: &Training<'_>,
-        name: &str,
-        distill: &Distill,
-        of_arm: &mut OfArm<'_>,
-    ) -> Result<Mentor> {
-        let (data, pool) = (self.fingerprint(), self.data.pool().fingerprint().to_string());
-        let (samples, seed, device) = (training.samples, training.seed, self.device);
-        let place = Place { samples, seed, device, data: &data, pool: &pool };
-        let mut network = None;
-        let mut one = |source: &TeacherSource| -> Result<Teacher> {
-            if let TeacherSource::Arm(arm) = source {
-                let (teacher, of_arm) = of_arm(arm, distill.teacher_calibration)?;
-                network = of_arm;
-                return Ok(teacher);
-            }
-            let arms = || Error::NoArm { arm: name.to_owned(), arms: Vec::new() };
-            place.teacher(name, source, distill)?.ok_or_else(arms)
-        };
-        let voice = match &distill.teacher {
-            TeacherSource::Virtual { teacher, probabilities_as_logits } => {
-                let (teacher, probabilities_as_logits) = (*teacher, *probabilities_as_logits);
-                Voice::Virtual { teacher, probabilities_as_logits }
-            }
-            TeacherSource::Peers(models) => Voice::Peers(models.clone()),
-            TeacherSource::Several { teachers, ensemble, gate } => {
-                let teachers = teachers.iter().map(one).collect::<Result<Vec<_>>>()?;
-                let (ensemble, gate) = (ensemble.clone(), gate.clone());
-                Voice::Several { teachers, ensemble, gate }
-            }
-            source => Voice::One(one(source)?),
-        };
-        Ok(Mentor { voice, network })
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -313,13 +257,6 @@ impl Experiment {
     }
 }
 
-/// Finds an earlier arm as a teacher, with its network.
-pub(crate) type OfArm<'a> =
-    dyn FnMut(&str, Calibration) -> Result<(Teacher, Option<Rc<Network>>)> + 'a;
-
-/// How many samples the teaching of an arm is tried on.
-const TRIED: i64 = 4;
-
 /// A trained network, and what it says of each split.
 struct Trained {
     network: Rc<Network>,
@@ -403,17 +340,14 @@ impl SeedRun<'_> {
         for (index, (name, arm)) in arms.iter().enumerate() {
             let started = Instant::now();
             let before = trained.iter().position(|(_, earlier, _)| earlier.trains_as(arm));
-            let at = match before {
-                Some(at) => {
-                    let (as_arm, epochs) = (trained[at].0.to_owned(), training.recipe.epochs());
-                    let (arm, seed) = (name.clone(), training.seed);
-                    self.tell(Event::TrainedAlready { arm, seed, as_arm, epochs });
-                    at
-                }
-                None => {
-                    trained.push((name, arm, self.train(name, arm, &lessons)?));
-                    trained.len() - 1
-                }
+            let at = if let Some(at) = before {
+                let (as_arm, epochs) = (trained[at].0.to_owned(), training.recipe.epochs());
+                let (arm, seed) = (name.clone(), training.seed);
+                self.tell(Event::TrainedAlready { arm, seed, as_arm, epochs });
+                at
+            } else {
+                trained.push((name, arm, self.train(name, arm, &lessons)?));
+                trained.len() - 1
             };
             let run = ArmRun { name, arm, training };
             let said = &trained[at].2;

@@ -48,6 +48,7 @@ mod event;
 mod experiment;
 mod features;
 mod imitation;
+mod mentors;
 mod mixing;
 mod model;
 mod objective;

@@ -27,13 +27,6 @@ pub(crate) struct Part {
     pub(crate) images: Tensor,
 }
 
-impl Part {
-    /// How many samples there are.
-    pub(crate) fn len(&self) -> i64 {
-        self.subset.len() as i64
-    }
-}
-
 impl Samples {
     /// Splits, corrupts and standardizes; all of it follows from the seed.
     pub(crate) fn new(

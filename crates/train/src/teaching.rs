@@ -260,6 +260,7 @@ impl<'a> Teaching<'a> {
 }
 
 /// The loss of the labels: a cross-entropy, or how another is computed.
+#[derive(Clone, Copy)]
 pub(crate) enum Hard<'a> {
     CrossEntropy(&'a CrossEntropy),
     Other(&'a dyn Fn() -> Result<Tensor>),

@@ -12,6 +12,7 @@ use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::event::{Event, Validation};
+use crate::mentors::TRIED;
 use crate::mixing::mix;
 use crate::model::Network;
 use crate::objective::{Criterion, Step};
@@ -121,7 +122,7 @@ impl<'a> Training<'a> {
         let teaching = Teaching::new(self, name, distill, mentor, &network, 1)?;
         let classes = self.samples.observed.classes();
         let mut criterion = Criterion::new(&arm.loss, Some(teaching), classes, 1, self.device)?;
-        let count = 4.min(self.samples.train.subset.len());
+        let count = TRIED.min(self.samples.train.subset.len());
         let positions: Vec<usize> = (0..count).collect();
         let labels = self.samples.observed.select(&positions)?;
         let images = self.samples.train.images.f_narrow(0, 0, count as i64)?;
