@@ -68,7 +68,7 @@ impl Experiment {
         let training = Training { recipe: &recipe, samples: &samples, seed: recipe.seed, device };
         for (name, arm) in &recipe.arms {
             training.network(&arm.model)?;
-            check_loss(name, &arm.loss, classes, device)?;
+            check_loss(name, &arm.loss, (data.pool().len(), classes), device)?;
             let named = arm.class_bias.iter().map(|bias| ("class_bias", &bias.class));
             let saved = arm.save_features.iter().flat_map(|features| &features.classes);
             let mut named = named.chain(saved.map(|class| ("save_features", class)));

@@ -59,11 +59,11 @@ impl<'a> Criterion<'a> {
     pub(crate) fn new(
         loss: &'a Loss,
         teaching: Option<Teaching<'a>>,
-        classes: usize,
+        size: (usize, usize),
         steps: usize,
         device: Device,
     ) -> Result<Self> {
-        Ok(Self { labels: LabelLoss::new(loss, classes, steps, device)?, teaching })
+        Ok(Self { labels: LabelLoss::new(loss, size, steps, device)?, teaching })
     }
 
     /// What is trained beside the arm's network.
@@ -87,8 +87,8 @@ impl<'a> Criterion<'a> {
                 teaching.begin(step.index)?;
                 let of_label = label_tensor(step.labels, logits.device())?;
                 let hard = || labels.forward(logits, step);
-                let hard = match (&labels.sum, &labels.settings.zipf_smoothing) {
-                    (Sum::CrossEntropy(hard), None) => Hard::CrossEntropy(hard),
+                let hard = match (&labels.sum, labels.has_rows()) {
+                    (Sum::CrossEntropy(hard), false) => Hard::CrossEntropy(hard),
                     _ => Hard::Other(&hard),
                 };
                 teaching.loss(said, step, &of_label, hard)?

@@ -44,7 +44,6 @@ impl<'a> Training<'a> {
     ) -> Result<Network> {
         let network = self.network(&arm.model)?;
         let settings = &self.recipe.training;
-        let classes = self.samples.observed.classes();
         let kept = self.kept(arm);
         let count = kept.len();
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
@@ -56,7 +55,8 @@ impl<'a> Training<'a> {
             }
             _ => None,
         };
-        let mut criterion = Criterion::new(&arm.loss, teaching, classes, step_count, self.device)?;
+        let mut criterion =
+            Criterion::new(&arm.loss, teaching, self.size(), step_count, self.device)?;
         let trained = network.parameters().into_iter().chain(criterion.parameters());
         let mut optimizer = Optimizer::new(settings, trained.collect())?;
         let mut mixing = seed::stream(self.seed, "mix");
@@ -120,8 +120,7 @@ impl<'a> Training<'a> {
         let Some(distill) = &arm.distill else { return Ok(()) };
         let network = self.network(&arm.model)?;
         let teaching = Teaching::new(self, name, distill, mentor, &network, 1)?;
-        let classes = self.samples.observed.classes();
-        let mut criterion = Criterion::new(&arm.loss, Some(teaching), classes, 1, self.device)?;
+        let mut criterion = Criterion::new(&arm.loss, Some(teaching), self.size(), 1, self.device)?;
         let count = TRIED.min(self.samples.train.subset.len());
         let positions: Vec<usize> = (0..count).collect();
         let labels = self.samples.observed.select(&positions)?;
@@ -130,6 +129,11 @@ impl<'a> Training<'a> {
         let (positions, mixed) = (&positions[..], None);
         let step = Step { index: 0, positions, ids, images: &images, labels: &labels, mixed };
         criterion.loss(&network.forward(&images)?, &step).map(|_| ())
+    }
+
+    /// Samples that are split, and classes.
+    fn size(&self) -> (usize, usize) {
+        (self.samples.train.subset.dataset().len(), self.samples.observed.classes())
     }
 
     /// Positions of the samples that an arm sees.

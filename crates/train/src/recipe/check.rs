@@ -179,7 +179,8 @@ impl Recipe {
             known(&at(&["distill", "teacher"]), "model", model, self.models.keys())?;
         }
         let peers = matches!(distill.teacher, TeacherSource::Peers(_));
-        let is_simple = arm.loss.is_cross_entropy() && arm.loss.zipf_smoothing.is_none();
+        let has_rows = arm.loss.zipf_smoothing.is_some() || arm.loss.soft_labels.is_some();
+        let is_simple = arm.loss.is_cross_entropy() && !has_rows;
         require(
             !peers || (is_simple && distill.top_k.is_none()),
             &at(&["distill", "teacher"]),

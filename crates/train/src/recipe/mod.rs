@@ -11,6 +11,7 @@ mod features;
 mod loss;
 mod overrides;
 mod parse;
+mod soft_labels;
 mod teacher;
 
 use indexmap::IndexMap;
