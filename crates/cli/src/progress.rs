@@ -33,7 +33,20 @@ impl Progress {
             bar.set_message(format!("{samples} of {of} samples written"));
             return;
         }
-        let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation } = event else {
+        if let Event::TrainedAlready { arm, seed, as_arm, epochs } = event {
+            bar.inc(*epochs);
+            self.finished += 1;
+            if bar.is_hidden() {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "[{}/{}] {arm}, seed {seed}: trained as {as_arm}",
+                    self.finished,
+                    self.trainings
+                );
+            }
+            return;
+        }
+        let Event::Epoch { arm, seed, epoch, epochs, train_loss, validation, .. } = event else {
             return;
         };
         bar.inc(1);

@@ -208,6 +208,11 @@ impl Distillation {
         self.loss
     }
 
+    /// What happens where student and teacher have different numbers of classes.
+    pub fn classes(&self) -> ClassMatch {
+        self.classes
+    }
+
     /// Whether both sides are standardized.
     pub fn is_standardized(&self) -> bool {
         self.standardize

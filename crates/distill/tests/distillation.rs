@@ -226,6 +226,13 @@ fn bad_inputs_are_named() {
         "the teacher has 4 classes, the student 3: if the classes that both have are the same, say `classes`: \
          slice_teacher or pad_student"
     );
+    let (student, fewer) = (wave(&[2, 3], 0.0), wave(&[1, 3], 0.0));
+    let error = soft.forward(&student, &fewer, &CrossEntropy::new(), Target::Hard(&labels));
+    let error = error.unwrap_err();
+    assert!(
+        matches!(&error, Error::TeacherShape { student, teacher } if *student == [2, 3] && *teacher == [1, 3]),
+        "{error}"
+    );
     let diverged = Tensor::from_slice(&[0.0f32, 1.0, f32::NAN, 0.0]).view((2, 2));
     let error = TeacherLogits::new(&diverged).unwrap_err();
     assert!(matches!(error, Error::TeacherNotFinite { sample: 1 }));

@@ -137,6 +137,14 @@ fn what_does_not_fit_is_named() {
         said(of(3, |x| x.f_narrow(1, 0, 3)?.f_narrow(0, 0, 2)).logits(&IDS, &inputs())),
         "teacher: expected 5 rows of logits, one a sample, found 2"
     );
+    // Where a network computes is where its variables are, and it needs none to be somewhere else.
+    let store = VarStore::new(Device::Cuda(0));
+    let elsewhere = Teacher::function(store, 3, |x, _| x.f_narrow(1, 0, 3));
+    let error = elsewhere.logits(&IDS, &inputs()).unwrap_err();
+    assert!(
+        matches!(error, Error::TeacherDevice { teacher: Device::Cuda(0), inputs: Device::Cpu }),
+        "{error}"
+    );
     let refused = said(of(3, |x| x.f_matmul(x)).logits(&IDS, &inputs()));
     assert!(refused.starts_with("libtorch: "), "{refused}");
     let elsewhere = Tensor::zeros([5, 4], (Kind::Float, Device::Cpu));

@@ -8,6 +8,8 @@
 //! [`evaluation_html`], [`evaluation_table`] and [`comparison_table`] do the same for the metrics of predictions that
 //! came from anywhere.
 //!
+//! [`projection_svg`] draws features of samples in a plane.
+//!
 //! This crate computes no metric and touches no file: it reads [`Summary`] and [`Provenance`] or [`FullScores`], and returns text.
 //!
 //! ```no_run
@@ -39,6 +41,7 @@ mod error;
 mod evaluation;
 mod html;
 mod numbers;
+mod projection;
 mod selective;
 mod terminal;
 mod words;
@@ -46,4 +49,5 @@ mod words;
 pub use error::{Error, Result};
 pub use evaluation::{EvaluationView, comparison_table, evaluation_html, evaluation_table};
 pub use html::html;
+pub use projection::{ProjectionPanel, projection_svg};
 pub use terminal::{TableStyle, changes, checks, table};

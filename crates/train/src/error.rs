@@ -101,6 +101,26 @@ pub enum Error {
     /// The keys of a distillation do not go together at some step.
     #[error("distill: {0}")]
     Distillation(String),
+    /// Saved weights are those of another network.
+    #[error("{}: expected weights of shapes {expected:?}, found {found:?}; remove the file to train anew", .path.display())]
+    Weights {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Shapes of the network's weights.
+        expected: Vec<Vec<i64>>,
+        /// Shapes in the file.
+        found: Vec<Vec<i64>>,
+    },
+    /// A layer that a network does not have.
+    #[error("{key}: expected a layer in 0..{layers}, convolutions first, found {found}")]
+    NoLayer {
+        /// The key of the recipe.
+        key: String,
+        /// The number of the layer.
+        found: usize,
+        /// How many layers there are before the logits.
+        layers: usize,
+    },
     /// A teacher was asked about other data than it knows.
     #[error("{}: the teacher's run was on data {found}, not on data {expected}", .path.display())]
     TeacherData {

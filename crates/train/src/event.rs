@@ -31,8 +31,35 @@ pub enum Event {
         epochs: u64,
         /// Mean loss over the training samples during the epoch.
         train_loss: f64,
+        /// Mean mass of the teacher's classes that were kept, where only the likeliest are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kept_mass: Option<f64>,
         /// How the validation split does; none if it is empty.
         validation: Option<Validation>,
+    },
+    /// An arm needed no training: an earlier one was trained the same.
+    TrainedAlready {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// The earlier arm.
+        as_arm: String,
+        /// Epochs that were saved.
+        epochs: u64,
+    },
+    /// A constant was chosen on the validation split, to be added to the logit of a class.
+    ClassBias {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// The constant.
+        bias: f64,
+        /// Validation samples that are wrong without it.
+        errors_before: usize,
+        /// The same with it.
+        errors_after: usize,
     },
     /// What a teacher says of some samples was written to a cache.
     Recorded {
@@ -40,6 +67,34 @@ pub enum Event {
         samples: usize,
         /// Samples in all.
         of: usize,
+    },
+    /// How often a trained arm is wrong.
+    Errors {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// `train`, with its true labels, or `test`.
+        split: &'static str,
+        /// Samples of the split.
+        samples: usize,
+        /// Samples that are wrong.
+        errors: usize,
+        /// Those of each class.
+        by_class: Vec<usize>,
+    },
+    /// What there is to learn from a trained arm at a temperature: of its training samples, where it teaches.
+    Lesson {
+        /// The arm.
+        arm: String,
+        /// Its seed.
+        seed: u64,
+        /// What its logits are divided by: 1, and the temperatures at which it teaches.
+        temperature: f64,
+        /// γ, see [`wrong_class_mass`](softlabel_metrics::wrong_class_mass).
+        wrong_class_mass: f64,
+        /// 1 − S, see [`class_dispersion`](softlabel_metrics::class_dispersion).
+        class_dispersion: f64,
     },
     /// A calibration map was fitted on the validation split.
     Fit {

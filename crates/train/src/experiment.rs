@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
@@ -19,12 +20,15 @@ use softlabel_results::{
 use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
+use crate::class_bias::ChosenBias;
 use crate::event::Event;
+use crate::features::features;
+use crate::model::Network;
 use crate::objective::check_loss;
 use crate::recipe::{Arm, Distill, Recipe};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
-use crate::teachers::Place;
+use crate::tally::{errors, lesson};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -65,6 +69,13 @@ impl Experiment {
         for (name, arm) in &recipe.arms {
             training.network(&arm.model)?;
             check_loss(name, &arm.loss, (data.pool().len(), classes), device)?;
+            let named = arm.class_bias.iter().map(|bias| ("class_bias", &bias.class));
+            let saved = arm.save_features.iter().flat_map(|features| &features.classes);
+            let mut named = named.chain(saved.map(|class| ("save_features", class)));
+            if let Some((name, &class)) = named.find(|(_, class)| **class >= classes) {
+                let expected = "a class of the data";
+                return Err(ValueError::OutOfRange { name, expected, found: class as f64 }.into());
+            }
             let omitted = arm.omit_classes.iter().find(|&&class| class >= classes);
             if let Some(&class) = omitted.or(arm.omit_classes.get(classes - 1)) {
                 let (name, expected) = ("omit_classes", "classes of the data, and not all of them");
@@ -86,25 +97,10 @@ impl Experiment {
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
         for (name, arm) in &recipe.arms {
             if let Some(distill) = &arm.distill {
-                experiment.outside(&training, name, distill)?;
+                experiment.check_teaching(&training, name, distill)?;
             }
         }
         Ok(experiment)
-    }
-
-    /// The teacher of an arm, if it comes from outside of the recipe.
-    pub(crate) fn outside(
-        &self,
-        training: &Training<'_>,
-        name: &str,
-        distill: &Distill,
-    ) -> Result<Option<Teacher>> {
-        if distill.arm().is_some() {
-            return Ok(None);
-        }
-        let (data, pool) = (self.fingerprint(), self.data.pool().fingerprint().to_string());
-        let (samples, seed, device) = (training.samples, training.seed, self.device);
-        Place { samples, seed, device, data: &data, pool: &pool }.teacher(name, distill)
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -261,12 +257,21 @@ impl Experiment {
     }
 }
 
+/// A trained network, and what it says of each split.
+struct Trained {
+    network: Rc<Network>,
+    train: Tensor,
+    validation: Tensor,
+    test: Tensor,
+}
+
 /// What a trained arm leaves to its students.
 struct Lesson {
     /// Logits of the training samples, in their order.
     logits: Tensor,
     /// Fitted on the validation split.
     temperature: Option<Temperature>,
+    network: Rc<Network>,
 }
 
 impl Lesson {
@@ -329,31 +334,88 @@ impl SeedRun<'_> {
     /// All arms, teachers before their students.
     fn arms(&mut self) -> Result<()> {
         let training = self.training;
+        let arms = &training.recipe.arms;
         let mut lessons: HashMap<&str, Lesson> = HashMap::new();
-        for (name, arm) in &training.recipe.arms {
+        let mut trained: Vec<(&str, &Arm, Trained)> = Vec::new();
+        for (index, (name, arm)) in arms.iter().enumerate() {
             let started = Instant::now();
-            let epochs = training.recipe.training.epochs;
-            self.tell(Event::Training { arm: name.clone(), seed: training.seed, epochs });
-            let ids = training.samples.train.subset.ids();
-            let teacher = match &arm.distill {
-                None => None,
-                Some(distill) => match distill.arm().and_then(|name| lessons.get(name)) {
-                    Some(lesson) => Some(lesson.teacher(ids, distill.teacher_calibration)?),
-                    None => self.experiment.outside(training, name, distill)?,
-                },
+            let before = trained.iter().position(|(_, earlier, _)| earlier.trains_as(arm));
+            let at = if let Some(at) = before {
+                let (as_arm, epochs) = (trained[at].0.to_owned(), training.recipe.epochs());
+                let (arm, seed) = (name.clone(), training.seed);
+                self.tell(Event::TrainedAlready { arm, seed, as_arm, epochs });
+                at
+            } else {
+                trained.push((name, arm, self.train(name, arm, &lessons)?));
+                trained.len() - 1
             };
-            let network = training.run(name, arm, teacher, &|event| self.tell(event))?;
-            let predict = |part: &Part| training.predict(name, epochs, &network, part);
-            let taught = predict(&training.samples.train)?;
-            let validation = predict(&training.samples.validation)?;
-            let test = predict(&training.samples.test)?;
-            let arm = ArmRun { name, arm, training };
-            let temperature = self.judge(&arm, &taught, &validation, &test)?;
-            if arm.is_teacher() {
-                lessons.insert(name, Lesson { logits: taught, temperature });
+            let run = ArmRun { name, arm, training };
+            let said = &trained[at].2;
+            self.save_features(&run, &said.network)?;
+            let bias = self.class_bias(&run, said)?;
+            let biased = |logits: &Tensor| match bias {
+                Some(bias) => bias.apply(logits),
+                None => Ok(logits.shallow_clone()),
+            };
+            let [taught, validation, test] =
+                [biased(&said.train)?, biased(&said.validation)?, biased(&said.test)?];
+            let temperature = self.judge(&run, &taught, &validation, &test)?;
+            if run.is_teacher() {
+                let network = Rc::clone(&said.network);
+                lessons.insert(name, Lesson { logits: taught, temperature, network });
             }
             let seconds = started.elapsed().as_secs_f64();
             self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
+            // A network is kept for as long as an arm to come is trained like it.
+            trained.retain(|(_, done, _)| arms.values().skip(index + 1).any(|a| a.trains_as(done)));
+        }
+        Ok(())
+    }
+
+    /// Trains an arm, from what its teacher left if it has one.
+    fn train(&self, name: &str, arm: &Arm, lessons: &HashMap<&str, Lesson>) -> Result<Trained> {
+        let training = self.training;
+        let epochs = training.recipe.training.epochs;
+        self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
+        let ids = training.samples.train.subset.ids();
+        let mut of_arm = |teacher: &str, calibration| match lessons.get(teacher) {
+            Some(lesson) => {
+                Ok((lesson.teacher(ids, calibration)?, Some(Rc::clone(&lesson.network))))
+            }
+            None => Err(Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() }),
+        };
+        let mentor = arm.distill.as_ref();
+        let mentor = mentor
+            .map(|distill| self.experiment.mentor(training, name, distill, &mut of_arm))
+            .transpose()?;
+        let network = training.run(name, arm, mentor, &|event| self.tell(event))?;
+        let predict = |part: &Part| training.predict(name, epochs, &network, part);
+        let samples = training.samples;
+        let (train, validation) = (predict(&samples.train)?, predict(&samples.validation)?);
+        let test = predict(&samples.test)?;
+        Ok(Trained { network: Rc::new(network), train, validation, test })
+    }
+
+    /// Chooses the constant of a class, if the arm has one.
+    fn class_bias(&self, arm: &ArmRun<'_>, said: &Trained) -> Result<Option<ChosenBias>> {
+        let Some(settings) = &arm.arm.class_bias else { return Ok(None) };
+        let labels = arm.training.samples.validation.subset.labels();
+        let chosen = ChosenBias::choose(settings, &said.validation, labels)?;
+        let (name, seed, bias) = (arm.name.to_owned(), arm.training.seed, chosen.bias);
+        let (errors_before, errors_after) = chosen.errors;
+        self.tell(Event::ClassBias { arm: name, seed, bias, errors_before, errors_after });
+        Ok(Some(chosen))
+    }
+
+    /// Keeps what the last layer sees of some samples, if the arm is to.
+    fn save_features(&self, arm: &ArmRun<'_>, network: &Network) -> Result<()> {
+        let Some(settings) = &arm.arm.save_features else { return Ok(()) };
+        let samples = arm.training.samples;
+        for (split, part) in [("train", &samples.train), ("test", &samples.test)] {
+            let features = features(arm.origin(split), settings, network, part)?;
+            let path =
+                self.folder.predictions(arm.name, arm.training.seed, &format!("features-{split}"));
+            self.folder.write(&path, &features.to_bytes()?)?;
         }
         Ok(())
     }
@@ -376,6 +438,11 @@ impl SeedRun<'_> {
             let Origin { arm, seed, split } = predictions.origin();
             let path = self.folder.predictions(arm, *seed, split);
             self.folder.write(&path, &predictions.to_bytes()?)?;
+        }
+        self.tell(errors(&train));
+        self.tell(errors(&test));
+        for temperature in arm.temperatures() {
+            self.tell(lesson(&train, temperature)?);
         }
         self.score(arm, Calibration::None, &test, test.logits(), None, None)?;
         let mut temperature = None;
@@ -467,12 +534,22 @@ struct ArmRun<'a> {
 impl ArmRun<'_> {
     fn students(&self) -> impl Iterator<Item = &Distill> {
         let arms = self.training.recipe.arms.values();
-        arms.filter_map(|arm| arm.distill.as_ref())
-            .filter(|distill| distill.arm() == Some(self.name))
+        arms.filter_map(|arm| arm.distill.as_ref()).filter(|distill| distill.has_teacher(self.name))
     }
 
     fn is_teacher(&self) -> bool {
         self.students().next().is_some()
+    }
+
+    /// 1, and the temperatures at which it teaches.
+    fn temperatures(&self) -> Vec<f64> {
+        let mut temperatures = vec![1.0];
+        for temperature in self.students().filter_map(Distill::constant_temperature) {
+            if !temperatures.contains(&temperature) {
+                temperatures.push(temperature);
+            }
+        }
+        temperatures
     }
 
     /// What is fitted: what the table shows, and what a student wants of its teacher.
@@ -504,10 +581,12 @@ impl ArmRun<'_> {
     }
 
     fn predictions(&self, split: &str, logits: &Tensor, part: &Part) -> Result<SavedPredictions> {
-        let origin =
-            Origin { arm: self.name.to_owned(), seed: self.training.seed, split: split.to_owned() };
         let logits: Logits<'static, f32> = to_logits(logits)?;
         let (labels, ids) = (part.subset.labels().clone(), part.subset.ids().to_vec());
-        Ok(SavedPredictions::new(origin, logits, labels, ids)?)
+        Ok(SavedPredictions::new(self.origin(split), logits, labels, ids)?)
+    }
+
+    fn origin(&self, split: &str) -> Origin {
+        Origin { arm: self.name.to_owned(), seed: self.training.seed, split: split.to_owned() }
     }
 }

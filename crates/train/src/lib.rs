@@ -41,9 +41,14 @@
 //!
 //! This crate draws nothing and prints nothing: progress goes to an observer as [`Event`]s.
 
+mod checkpoint;
+mod class_bias;
 mod error;
 mod event;
 mod experiment;
+mod features;
+mod imitation;
+mod mentors;
 mod mixing;
 mod model;
 mod objective;
@@ -52,8 +57,10 @@ mod recipe;
 mod samples;
 mod shift;
 mod table;
+mod tally;
 mod teach;
 mod teachers;
+mod teaching;
 mod training;
 
 pub use error::{Error, Result};

@@ -23,6 +23,17 @@ pub(crate) struct Network {
     dropout: f64,
 }
 
+/// What a network makes of images.
+pub(crate) struct Forward {
+    /// What comes out of each convolution, `[n, channels, height, width]`, and of each hidden layer, `[n, width]`; before
+    /// anything is dropped.
+    pub(crate) layers: Vec<Tensor>,
+    /// What the last layer sees, `[n, D]`.
+    pub(crate) features: Tensor,
+    /// `[n, K]`.
+    pub(crate) logits: Tensor,
+}
+
 #[derive(Debug)]
 struct Layer {
     weight: Tensor,
@@ -113,8 +124,8 @@ impl Network {
         })
     }
 
-    /// Logits `[n, K]` of images `[n, channels, height, width]`.
-    pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+    /// Layers and logits of images `[n, channels, height, width]`.
+    pub(crate) fn forward(&self, images: &Tensor) -> Result<Forward> {
         self.through(images, Ok)
     }
 
@@ -123,7 +134,7 @@ impl Network {
         &self,
         images: &Tensor,
         random: &mut impl Rng,
-    ) -> Result<Tensor> {
+    ) -> Result<Forward> {
         if self.dropout == 0.0 {
             return self.forward(images);
         }
@@ -136,20 +147,29 @@ impl Network {
         })
     }
 
+    /// The weights of the last layer, `[K, D]`: a template a class.
+    pub(crate) fn templates(&self) -> &Tensor {
+        &self.output.weight
+    }
+
     fn through(
         &self,
         images: &Tensor,
         mut drop: impl FnMut(Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    ) -> Result<Forward> {
+        let mut layers = Vec::new();
         let mut features = images.shallow_clone();
         for layer in &self.convolutions {
             features = layer.convolve(&features)?;
+            layers.push(features.shallow_clone());
         }
         features = features.f_flatten(1, -1)?;
         for layer in &self.hidden {
-            features = drop(layer.linear(&features)?.f_relu()?)?;
+            features = layer.linear(&features)?.f_relu()?;
+            layers.push(features.shallow_clone());
+            features = drop(features)?;
         }
-        self.output.linear(&features)
+        Ok(Forward { layers, logits: self.output.linear(&features)?, features })
     }
 
     /// Logits of any number of images, without gradients, a thousand or so at a time.
@@ -157,7 +177,8 @@ impl Network {
         const CHUNK: i64 = 1024;
         let _guard = tch::no_grad_guard();
         let chunks = images.f_split(CHUNK, 0)?;
-        let logits = chunks.iter().map(|chunk| self.forward(chunk)).collect::<Result<Vec<_>>>()?;
+        let logits = chunks.iter().map(|chunk| Ok(self.forward(chunk)?.logits));
+        let logits = logits.collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_cat(&logits, 0)?)
     }
 
@@ -213,8 +234,9 @@ mod tests {
         let images = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let mut sums = (0.0, 0.0);
         for _ in 0..200 {
-            sums.0 += f64::try_from(network.forward(&images).unwrap().get(0).get(3)).unwrap();
-            let dropped = network.forward_training(&images, &mut random).unwrap();
+            sums.0 +=
+                f64::try_from(network.forward(&images).unwrap().logits.get(0).get(3)).unwrap();
+            let dropped = network.forward_training(&images, &mut random).unwrap().logits;
             sums.1 += f64::try_from(dropped.get(0).get(3)).unwrap();
         }
         assert!((sums.0 - sums.1).abs() / 200.0 < 0.05, "{sums:?}");

@@ -1,7 +1,6 @@
 //! What pulls at a network: the labels by way of a loss, and perhaps a teacher.
 
 use softlabel_core::{Labels, Probabilities};
-use softlabel_distill::{Distillation, Teacher};
 use softlabel_losses::{
     Batch, CorrectnessHistory, CrossEntropy, LossOptions, LossTerm, Objective, Reduction, Target,
 };
@@ -9,8 +8,10 @@ use softlabel_targets::{MixedLabels, OnlineLabelSmoothing, Smoothing};
 use softlabel_tensor::to_logits;
 use tch::{Device, Kind, Tensor};
 
-use crate::recipe::{Arm, Distill, Loss};
+use crate::model::Forward;
+use crate::recipe::Loss;
 use crate::samples::label_tensor;
+use crate::teaching::{Hard, Teaching};
 use crate::{Error, Result};
 
 /// The samples of one step.
@@ -35,38 +36,6 @@ pub(crate) struct Criterion<'a> {
     teaching: Option<Teaching<'a>>,
 }
 
-/// A teacher, and the weight of the labels beside it.
-struct Teaching<'a> {
-    teacher: Teacher,
-    settings: &'a Distill,
-    steps: usize,
-    /// With the labels, and without; at this step.
-    both: Distillation,
-    soft: Option<Distillation>,
-}
-
-impl<'a> Teaching<'a> {
-    fn new(settings: &'a Distill, teacher: Teacher, steps: usize) -> Result<Self> {
-        let both = settings.at(0, steps).map_err(Error::Distillation)?;
-        let mut teaching = Self { teacher, settings, steps, both, soft: None };
-        teaching.set(0)?;
-        Ok(teaching)
-    }
-
-    fn begin(&mut self, step: usize) -> Result<()> {
-        if self.settings.is_constant() { Ok(()) } else { self.set(step) }
-    }
-
-    fn set(&mut self, step: usize) -> Result<()> {
-        let Self { settings, steps, .. } = *self;
-        self.both = settings.at(step, steps).map_err(Error::Distillation)?;
-        let is_soft = settings.soft_weight(step, steps) > 0.0;
-        let soft = is_soft.then(|| settings.soft_at(step, steps).map_err(Error::Distillation));
-        self.soft = soft.transpose()?;
-        Ok(())
-    }
-}
-
 /// The loss of an arm, with what it remembers from step to step.
 struct LabelLoss<'a> {
     settings: &'a Loss,
@@ -88,45 +57,45 @@ enum Sum {
 impl<'a> Criterion<'a> {
     /// For data of so many samples and classes, and a training of so many steps.
     pub(crate) fn new(
-        arm: &'a Arm,
-        teacher: Option<Teacher>,
+        loss: &'a Loss,
+        teaching: Option<Teaching<'a>>,
         size: (usize, usize),
         steps: usize,
         device: Device,
     ) -> Result<Self> {
-        let teaching = match (&arm.distill, teacher) {
-            (Some(distill), Some(teacher)) => Some(Teaching::new(distill, teacher, steps)?),
-            _ => None,
-        };
-        Ok(Self { labels: LabelLoss::new(&arm.loss, size, steps, device)?, teaching })
+        Ok(Self { labels: LabelLoss::new(loss, size, steps, device)?, teaching })
+    }
+
+    /// What is trained beside the arm's network.
+    pub(crate) fn parameters(&self) -> Vec<Tensor> {
+        self.teaching.as_ref().map(Teaching::parameters).unwrap_or_default()
+    }
+
+    /// The mean mass of what was kept of the teacher in the epoch, if only the likeliest classes are.
+    pub(crate) fn kept_mass(&mut self) -> Option<f64> {
+        self.teaching.as_mut().and_then(Teaching::kept_mass)
     }
 
     /// The loss of a step.
-    pub(crate) fn loss(&mut self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        self.labels.begin(step.index)?;
-        if let Some(teaching) = &mut self.teaching {
-            teaching.begin(step.index)?;
-        }
-        let loss = match &self.teaching {
-            None => self.labels.forward(logits, step)?,
-            Some(teaching) => self.taught(teaching, logits, step)?,
+    pub(crate) fn loss(&mut self, said: &Forward, step: &Step<'_>) -> Result<Tensor> {
+        let Self { labels, teaching } = self;
+        labels.begin(step.index)?;
+        let logits = &said.logits;
+        let loss = match teaching {
+            None => labels.forward(logits, step)?,
+            Some(teaching) => {
+                teaching.begin(step.index)?;
+                let of_label = label_tensor(step.labels, logits.device())?;
+                let hard = || labels.forward(logits, step);
+                let hard = match (&labels.sum, labels.has_rows()) {
+                    (Sum::CrossEntropy(hard), false) => Hard::CrossEntropy(hard),
+                    _ => Hard::Other(&hard),
+                };
+                teaching.loss(said, step, &of_label, hard)?
+            }
         };
-        self.labels.observe(logits, step)?;
+        labels.observe(logits, step)?;
         Ok(loss)
-    }
-
-    fn taught(&self, teaching: &Teaching<'_>, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        let Teaching { teacher, settings, steps, both, soft } = teaching;
-        let taught = teacher.logits(step.ids, step.images)?;
-        let labels = label_tensor(step.labels, logits.device())?;
-        if let (Sum::CrossEntropy(hard), false) = (&self.labels.sum, self.labels.has_rows()) {
-            return Ok(both.forward(logits, &taught, hard, Target::Hard(&labels))?);
-        }
-        let weight = settings.hard_weight(step.index, *steps);
-        let hard = || Ok(self.labels.forward(logits, step)?.f_mul_scalar(weight)?);
-        let Some(soft) = soft else { return hard() };
-        let soft = soft.forward(logits, &taught, &CrossEntropy::new(), Target::Hard(&labels))?;
-        if weight == 0.0 { Ok(soft) } else { Ok(soft.f_add(&hard()?)?) }
     }
 
     /// What is learned from an epoch holds from the next on.

@@ -1,6 +1,7 @@
 //! A teacher's logits of all samples, written to a cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use softlabel_core::Temperature;
 use softlabel_data::Fingerprint;
@@ -11,6 +12,7 @@ use softlabel_results::Calibration;
 use softlabel_tensor::{slices, to_logits};
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint;
 use crate::event::Event;
 use crate::experiment::Experiment;
 use crate::model::Network;
@@ -55,7 +57,7 @@ pub struct Taught {
 
 impl Experiment {
     /// Asks a teacher about every sample that is split, whichever part it falls into, and writes what it says to a
-    /// cache; goes on with one that was begun. The test set that some data bring is left out: nobody is taught on it.
+    /// cache; goes on with one that was begun, with the arm as it was trained then. The test set that some data bring is left out: nobody is taught on it.
     ///
     /// # Errors
     /// An arm that is not there, a training that diverges, a TorchScript file that trains, a cache of another teacher,
@@ -71,7 +73,7 @@ impl Experiment {
                 (teacher, weights, "unknown".to_owned(), Pixels::Unit)
             }
             TeachWith::Arm(arm) => {
-                let network = Trained::new(self, &training, arm, observer)?.network;
+                let network = self.trained(&training, arm, &teach.folder, observer)?;
                 let weights = fingerprint(&network)?;
                 let learned = toml::Value::try_from(&recipe.arms[arm]).map(|arm| arm.to_string());
                 let teacher = as_teacher(network, classes as i64, device);
@@ -117,6 +119,29 @@ impl Experiment {
     }
 }
 
+impl Experiment {
+    /// The network of an arm: as it was trained before, if it lies in the folder, or trained now and put there.
+    fn trained(
+        &self,
+        training: &Training<'_>,
+        arm: &str,
+        folder: &Path,
+        observer: &mut dyn FnMut(&Event),
+    ) -> Result<Network> {
+        let path = checkpoint::path(folder, self.recipe(), &self.fingerprint(), arm)?;
+        if let Some(settings) = self.recipe().arms.get(arm) {
+            let network = training.network(&settings.model)?;
+            if checkpoint::read(&path, &network)? {
+                tracing::info!(arm, file = %path.display(), "trained before");
+                return Ok(network);
+            }
+        }
+        let network = Trained::new(self, training, arm, observer)?.network;
+        checkpoint::write(&path, &network)?;
+        Ok(network)
+    }
+}
+
 /// A trained arm.
 struct Trained {
     network: Network,
@@ -134,21 +159,22 @@ impl Trained {
             let arms = training.recipe.arms().map(str::to_owned).collect();
             return Err(Error::NoArm { arm: name.to_owned(), arms });
         };
-        let teacher = match &arm.distill {
+        let mentor = match &arm.distill {
             None => None,
-            Some(distill) => match distill.arm() {
-                Some(teacher) => {
+            Some(distill) => {
+                let mut of_arm = |teacher: &str, calibration| {
                     let trained = Self::new(experiment, training, teacher, observer)?;
-                    Some(trained.teach(training, teacher, distill.teacher_calibration)?)
-                }
-                None => experiment.outside(training, name, distill)?,
-            },
+                    let taught = trained.teach(training, teacher, calibration)?;
+                    Ok((taught, Some(Rc::new(trained.network))))
+                };
+                Some(experiment.mentor(training, name, distill, &mut of_arm)?)
+            }
         };
         let epochs = training.recipe.training.epochs;
         let (arm_name, seed) = (name.to_owned(), training.seed);
         observer(&Event::Training { arm: arm_name, seed, epochs });
         let told = std::cell::RefCell::new(observer);
-        let network = training.run(name, arm, teacher, &|event| (told.borrow_mut())(&event))?;
+        let network = training.run(name, arm, mentor, &|event| (told.borrow_mut())(&event))?;
         Ok(Self { network })
     }
 
@@ -174,7 +200,8 @@ impl Trained {
 /// A network that is trained, as a teacher.
 fn as_teacher(network: Network, classes: i64, device: Device) -> Teacher {
     Teacher::function(tch::nn::VarStore::new(device), classes, move |images, _| {
-        network.forward(images).map_err(|error| tch::TchError::Kind(error.to_string()))
+        let said = network.forward(images);
+        said.map(|said| said.logits).map_err(|error| tch::TchError::Kind(error.to_string()))
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use softlabel_core::Temperature;
 use softlabel_data::logit_cache::CacheError;
 use softlabel_data::{Error as DataError, Fingerprint, LogitCache, SavedPredictions};
-use softlabel_distill::{Teacher, TeacherLogits};
+use softlabel_distill::{ClassMatch, Teacher, TeacherLogits};
 use softlabel_posthoc::TemperatureScaling;
 use softlabel_results::{Calibration, RunFolder};
 use softlabel_tensor::{MappedFile, ScriptModule, to_logits};
@@ -30,18 +30,27 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The teacher of an arm, if it comes from outside; calibrated as the arm wants it.
-    pub(crate) fn teacher(&self, arm: &str, distill: &Distill) -> Result<Option<Teacher>> {
+    /// A teacher that is no arm of the recipe, calibrated as the arm of a name wants it.
+    pub(crate) fn teacher(
+        &self,
+        arm: &str,
+        source: &TeacherSource,
+        distill: &Distill,
+    ) -> Result<Option<Teacher>> {
         let classes = self.samples.observed.classes() as i64;
-        let teacher = match &distill.teacher {
-            TeacherSource::Arm(_) => return Ok(None),
-            TeacherSource::Run { run, arm } => self.of_run(run, arm)?,
-            TeacherSource::Script { script, pixels } => {
+        let teacher = match source {
+            TeacherSource::Run { run, arm, seed } => {
+                self.of_run(run, arm, seed.unwrap_or(self.seed))?
+            }
+            TeacherSource::Script { script, pixels, classes: of_script } => {
+                let classes = of_script.map_or(classes, |classes| classes as i64);
                 self.of_script(&read_script(script, self.device, classes)?.0, *pixels)?
             }
             TeacherSource::Cache { cache, weights } => self.of_cache(cache, weights.as_deref())?,
+            _ => return Ok(None),
         };
-        if teacher.classes() != classes {
+        let distillation = distill.at(0, 1).map_err(Error::Distillation)?;
+        if teacher.classes() != classes && distillation.classes() == ClassMatch::Equal {
             let found = vec![teacher.classes()];
             return Err(softlabel_distill::Error::TeacherClasses { classes, found }.into());
         }
@@ -54,16 +63,20 @@ impl Place<'_> {
         }
     }
 
-    /// What an arm of another run said of the training and validation samples of the same seed.
-    fn of_run(&self, run: &Path, arm: &str) -> Result<Teacher> {
+    /// What an arm of another run said of the samples that were split, for a seed.
+    fn of_run(&self, run: &Path, arm: &str, seed: u64) -> Result<Teacher> {
         let folder = RunFolder::open(run);
         let found = folder.read_summary()?.dataset.fingerprint;
         if found != self.data {
             let (path, expected) = (run.to_owned(), self.data.to_owned());
             return Err(Error::TeacherData { path, expected, found });
         }
-        let read = |split| SavedPredictions::read(&folder.predictions(arm, self.seed, split));
-        let splits = [read("train")?, read("validation")?];
+        let read = |split| SavedPredictions::read(&folder.predictions(arm, seed, split));
+        let mut splits = vec![read("train")?, read("validation")?];
+        // What is for testing for one seed may be for training for another, unless the data bring a test set.
+        if self.data == self.pool {
+            splits.push(read("test")?);
+        }
         let (mut logits, mut ids) = (Vec::new(), Vec::new());
         for split in &splits {
             let shape = [split.logits().rows() as i64, split.logits().classes() as i64];

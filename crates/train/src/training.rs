@@ -6,13 +6,13 @@ use std::num::NonZeroUsize;
 use rand::{Rng, RngExt};
 use softlabel_core::Labels;
 use softlabel_data::{batches, seed};
-use softlabel_distill::Teacher;
 use softlabel_metrics::evaluate;
 use softlabel_targets::MixPlan;
 use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::event::{Event, Validation};
+use crate::mentors::TRIED;
 use crate::mixing::mix;
 use crate::model::Network;
 use crate::objective::{Criterion, Step};
@@ -20,6 +20,7 @@ use crate::optimize::Optimizer;
 use crate::recipe::{Arm, Loss, Recipe};
 use crate::samples::{Part, Samples};
 use crate::shift::shift;
+use crate::teaching::{Mentor, Teaching};
 use crate::{Error, Result};
 
 /// What an arm is trained on and with.
@@ -30,28 +31,34 @@ pub(crate) struct Training<'a> {
     pub(crate) device: Device,
 }
 
-impl Training<'_> {
+impl<'a> Training<'a> {
     /// Trains one arm, from what its teacher says of the training samples if it has one.
     ///
     /// Arms with the same model start from the same weights and see the same batches.
     pub(crate) fn run(
         &self,
         name: &str,
-        arm: &Arm,
-        teacher: Option<Teacher>,
+        arm: &'a Arm,
+        mentor: Option<Mentor>,
         tell: &dyn Fn(Event),
     ) -> Result<Network> {
         let network = self.network(&arm.model)?;
         let settings = &self.recipe.training;
-        let mut optimizer = Optimizer::new(settings, network.parameters())?;
-        let classes = self.samples.observed.classes();
         let kept = self.kept(arm);
         let count = kept.len();
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
         let steps = settings.epochs * count.div_ceil(batch_size.get()) as u64;
         let step_count = usize::try_from(steps).unwrap_or(usize::MAX);
-        let size = (self.samples.train.subset.dataset().len(), classes);
-        let mut criterion = Criterion::new(arm, teacher, size, step_count, self.device)?;
+        let teaching = match (&arm.distill, mentor) {
+            (Some(distill), Some(mentor)) => {
+                Some(Teaching::new(self, name, distill, mentor, &network, step_count)?)
+            }
+            _ => None,
+        };
+        let mut criterion =
+            Criterion::new(&arm.loss, teaching, self.size(), step_count, self.device)?;
+        let trained = network.parameters().into_iter().chain(criterion.parameters());
+        let mut optimizer = Optimizer::new(settings, trained.collect())?;
         let mut mixing = seed::stream(self.seed, "mix");
         let mut dropping = seed::stream(self.seed, "dropout");
         let mut shifting = seed::stream(self.seed, "shift");
@@ -75,12 +82,12 @@ impl Training<'_> {
                 if let Some(plan) = &plan {
                     images = mix(&images, plan)?;
                 }
-                let logits = network.forward_training(&images, &mut dropping)?;
+                let said = network.forward_training(&images, &mut dropping)?;
                 let index = usize::try_from(step).unwrap_or(usize::MAX);
                 let mixed = mixed.as_ref();
                 let (positions, ids) = (&positions[..], &sample_ids[..]);
                 let batch = Step { index, positions, ids, images: &images, labels: &labels, mixed };
-                let loss = criterion.loss(&logits, &batch)?;
+                let loss = criterion.loss(&said, &batch)?;
                 let rate = settings.schedule.learning_rate(settings.learning_rate, step, steps);
                 optimizer.step(&loss, rate)?;
                 let weighed = loss.f_detach()?.f_mul_scalar(positions.len() as f64)?;
@@ -88,6 +95,7 @@ impl Training<'_> {
                 step += 1;
             }
             criterion.finish_epoch()?;
+            let kept_mass = criterion.kept_mass();
             let loss = f64::try_from(&total)? / count as f64;
             let epoch = epoch + 1;
             if !loss.is_finite() {
@@ -100,10 +108,32 @@ impl Training<'_> {
                 epoch,
                 epochs: settings.epochs,
                 train_loss: loss,
+                kept_mass,
                 validation,
             });
         }
         Ok(network)
+    }
+
+    /// Tries one step of an arm on the samples that its teacher knows, the first few, without moving a weight.
+    pub(crate) fn try_teaching(&self, name: &str, arm: &'a Arm, mentor: Mentor) -> Result<()> {
+        let Some(distill) = &arm.distill else { return Ok(()) };
+        let network = self.network(&arm.model)?;
+        let teaching = Teaching::new(self, name, distill, mentor, &network, 1)?;
+        let mut criterion = Criterion::new(&arm.loss, Some(teaching), self.size(), 1, self.device)?;
+        let count = TRIED.min(self.samples.train.subset.len());
+        let positions: Vec<usize> = (0..count).collect();
+        let labels = self.samples.observed.select(&positions)?;
+        let images = self.samples.train.images.f_narrow(0, 0, count as i64)?;
+        let ids = &self.samples.train.subset.ids()[..count];
+        let (positions, mixed) = (&positions[..], None);
+        let step = Step { index: 0, positions, ids, images: &images, labels: &labels, mixed };
+        criterion.loss(&network.forward(&images)?, &step).map(|_| ())
+    }
+
+    /// Samples that are split, and classes.
+    fn size(&self) -> (usize, usize) {
+        (self.samples.train.subset.dataset().len(), self.samples.observed.classes())
     }
 
     /// Positions of the samples that an arm sees.
@@ -147,10 +177,15 @@ impl Training<'_> {
 
     /// The untrained network of a model.
     pub(crate) fn network(&self, model: &str) -> Result<Network> {
+        self.network_of(model, "", self.samples.observed.classes())
+    }
+
+    /// The same with other weights for each purpose, and with so many outputs.
+    pub(crate) fn network_of(&self, model: &str, purpose: &str, outputs: usize) -> Result<Network> {
         let dataset = self.samples.train.subset.dataset();
-        let mut random = seed::stream(self.seed, &format!("{}/{model}", seed::INIT));
+        let mut random = seed::stream(self.seed, &format!("{}/{model}{purpose}", seed::INIT));
         let settings = &self.recipe.models[model];
-        Network::new(model, settings, dataset.shape(), dataset.classes(), self.device, &mut random)
+        Network::new(model, settings, dataset.shape(), outputs, self.device, &mut random)
     }
 
     /// Logits of a split after an epoch. The last step may have gone too far for the loss to tell.

@@ -59,4 +59,12 @@ pub(crate) struct Report {
     /// Print the results as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Draw the features that arms with `save_features` kept, in the plane of three classes, into an SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) features: Option<PathBuf>,
+
+    /// What the three classes are called in it [default: their numbers].
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', requires = "features")]
+    pub(crate) class_names: Option<Vec<String>>,
 }

@@ -1,6 +1,7 @@
 //! Saved predictions: of a run of softlabel, and of anything else.
 //!
-//! [`SavedPredictions`] is what a run of softlabel leaves behind, as one safetensors file that is read whole.
+//! [`SavedPredictions`] is what a run of softlabel leaves behind, as one safetensors file that is read whole, and
+//! [`SavedFeatures`] what the last layer saw, where the recipe asked for it.
 //!
 //! [`PredictionFile`] reads what other programs left behind, whatever its size:
 //!
@@ -19,6 +20,7 @@
 
 mod array;
 mod element;
+mod features;
 mod file;
 mod npy;
 mod saved;
@@ -33,6 +35,7 @@ pub(crate) use tensors::header;
 pub(crate) use write::replace;
 
 pub use element::ElementType;
+pub use features::SavedFeatures;
 pub use file::{ArrayInfo, Format, PredictionFile};
 pub use saved::{Origin, SCHEMA, SavedPredictions};
 pub use scores::{Checked, ScoreBlock, ScoreKind, Scores};

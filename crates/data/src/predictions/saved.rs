@@ -44,6 +44,22 @@ pub struct Origin {
     pub split: String,
 }
 
+impl Origin {
+    /// As it stands in a file.
+    pub(super) fn metadata<'a>(
+        &'a self,
+        schema: &'a str,
+        seed: &'a str,
+    ) -> BTreeMap<&'static str, &'a str> {
+        BTreeMap::from([
+            ("schema", schema),
+            ("arm", self.arm.as_str()),
+            ("seed", seed),
+            ("split", self.split.as_str()),
+        ])
+    }
+}
+
 /// Logits `[n, K]` with the labels and ids of their n samples.
 ///
 /// ```
@@ -178,13 +194,7 @@ impl SavedPredictions {
         tensors.push(LOGITS, Dtype::F32, vec![rows, self.logits.classes()], logits);
 
         let seed = self.origin.seed.to_string();
-        let metadata = BTreeMap::from([
-            ("schema", SCHEMA),
-            ("arm", &self.origin.arm),
-            ("seed", &seed),
-            ("split", &self.origin.split),
-        ]);
-        tensors.into_file(metadata)
+        tensors.into_file(self.origin.metadata(SCHEMA, &seed))
     }
 
     /// Reads the content of a file.
@@ -199,23 +209,8 @@ impl SavedPredictions {
     /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let file = File::parse(bytes)?;
-        let schema = file.metadata("schema", SCHEMA)?;
-        if schema != SCHEMA {
-            let found = format!("`{schema}`");
-            return Err(Error::Metadata { key: "schema", expected: SCHEMA, found });
-        }
-        let seed = file.metadata("seed", "an unsigned 64-bit number")?;
-        let origin = Origin {
-            arm: file.metadata("arm", "a name")?.to_owned(),
-            seed: seed.parse().map_err(|_| Error::Metadata {
-                key: "seed",
-                expected: "an unsigned 64-bit number",
-                found: format!("`{seed}`"),
-            })?,
-            split: file.metadata("split", "a name")?.to_owned(),
-        };
-
-        let (logits, classes) = file.logits()?;
+        let origin = file.origin(SCHEMA)?;
+        let (logits, classes) = file.floats(LOGITS, "[n, K]")?;
         let logits = Logits::new(logits, classes)?;
         let labels = Labels::new(&file.integers(LABELS)?, classes)?;
         let id = |value: i64| usize::try_from(value).map_err(|_| bad_id(value as f64));
@@ -297,13 +292,13 @@ impl Tensors {
 }
 
 /// A safetensors file taken apart; the header has been checked against the size of the file.
-struct File<'a> {
+pub(super) struct File<'a> {
     header: Metadata,
     values: &'a [u8],
 }
 
 impl<'a> File<'a> {
-    fn parse(bytes: &'a [u8]) -> Result<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let (header, start) = tensors::header(bytes, bytes.len() as u64)?;
         let values = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
         Ok(Self { header, values: values.unwrap_or_default() })
@@ -339,15 +334,32 @@ impl<'a> File<'a> {
         }
     }
 
-    fn integers(&self, name: &'static str) -> Result<Vec<i64>> {
+    pub(super) fn integers(&self, name: &'static str) -> Result<Vec<i64>> {
         let ([_], bytes) = self.tensor(name, Dtype::I64, "[n]")?;
         Ok(bytes.as_chunks().0.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect())
     }
 
-    /// The logits, row by row, and K.
-    fn logits(&self) -> Result<(Vec<f32>, usize)> {
-        let ([_, classes], bytes) = self.tensor(LOGITS, Dtype::F32, "[n, K]")?;
+    /// A matrix, row by row, and the length of a row.
+    pub(super) fn floats(&self, name: &'static str, shape: &str) -> Result<(Vec<f32>, usize)> {
+        let ([_, columns], bytes) = self.tensor(name, Dtype::F32, shape)?;
         let values = bytes.as_chunks().0.iter().map(|&chunk| f32::from_le_bytes(chunk));
-        Ok((values.collect(), classes))
+        Ok((values.collect(), columns))
+    }
+
+    /// Where the values come from, in a file of the schema.
+    pub(super) fn origin(&self, schema: &'static str) -> Result<Origin> {
+        let found = self.metadata("schema", schema)?;
+        if found != schema {
+            let found = format!("`{found}`");
+            return Err(Error::Metadata { key: "schema", expected: schema, found });
+        }
+        let expected = "an unsigned 64-bit number";
+        let seed = self.metadata("seed", expected)?;
+        let bad_seed = |_| Error::Metadata { key: "seed", expected, found: format!("`{seed}`") };
+        Ok(Origin {
+            arm: self.metadata("arm", "a name")?.to_owned(),
+            seed: seed.parse().map_err(bad_seed)?,
+            split: self.metadata("split", "a name")?.to_owned(),
+        })
     }
 }

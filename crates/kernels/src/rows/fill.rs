@@ -13,12 +13,14 @@ pub(crate) struct Spread<A> {
     pub(crate) values: *const A,
     pub(crate) uniform: A,
     pub(crate) dense: A,
+    /// Whether the values are of one row, in memory that is not of the kernel's.
+    pub(crate) is_fetched: bool,
 }
 
 impl<A: Real> Spread<A> {
     /// K masses, as they are.
     pub(crate) fn ready(values: *const A) -> Self {
-        Spread { values, uniform: A::ZERO, dense: A::ONE }
+        Spread { values, uniform: A::ZERO, dense: A::ONE, is_fetched: false }
     }
 }
 
@@ -52,8 +54,7 @@ where
                     (_slot, at) { one.store(scratch.add(at)); }
                     (_slot, at, count) { one.write_part(scratch.add(at), count); }
                 );
-                let uniform =
-                    Spread { values: scratch, uniform: T::Sum::ZERO, dense: target.uniform };
+                let uniform = Spread { dense: target.uniform, ..Spread::ready(scratch) };
                 return weighted::<T, V>(problem, uniform, scratch);
             }
             Dense::Vector(values) => values.as_ptr(),
@@ -74,7 +75,10 @@ where
                 }
             }
         };
-        let spread = Spread { values, uniform: target.uniform, dense: target.dense };
+        let is_fetched =
+            matches!(problem.target.dense, Dense::Rows(_)) && values != scratch.cast_const();
+        let (uniform, dense) = (target.uniform, target.dense);
+        let spread = Spread { values, uniform, dense, is_fetched };
         weighted::<T, V>(problem, spread, scratch)
     }
 }

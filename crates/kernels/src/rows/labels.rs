@@ -23,16 +23,16 @@ pub struct LabelTally {
 /// ```
 pub fn tally_labels(labels: &[i64], classes: usize, ignore_index: Option<i64>) -> LabelTally {
     let limit = classes as u64;
-    match (Instructions::current(), ignore_index) {
+    match Instructions::current() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only instructions that are available are ever chosen.
         #[allow(unsafe_code)]
-        (Instructions::Avx512, index) => unsafe { x86::tally_avx512(labels, limit, index) },
+        Instructions::Avx512 => unsafe { x86::tally_avx512(labels, limit, ignore_index) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         #[allow(unsafe_code)]
-        (Instructions::Avx2, index) => unsafe { x86::tally_avx2(labels, limit, index) },
-        (Instructions::Portable, index) => tally(labels, limit, index),
+        Instructions::Avx2 => unsafe { x86::tally_avx2(labels, limit, ignore_index) },
+        Instructions::Portable => tally(labels, limit, ignore_index),
     }
 }
 

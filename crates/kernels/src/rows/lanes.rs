@@ -52,7 +52,6 @@ impl<A: Accumulator> LaneTargets<A> {
     }
 
     #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked labels.
     fn fill(&mut self, target: &Target<A>, first: usize, rows: usize) {
         let range = first..first + rows;
         let labels = target.labels.map(|labels| &labels[range.clone()]);

@@ -281,7 +281,7 @@ where
     let classes = problem.layout.classes;
     let first = row * classes;
     let fetches_output = GRADIENT && !problem.past_caches;
-    let fetches_spread = !FLAT && problem.checks_rows();
+    let fetches_spread = !FLAT && spread.is_fetched;
     let (values, at_least) = (spread.values, V::splat(spread.uniform));
     let dense = V::splat(spread.dense);
     let lowest = A::<T>::NEG_INFINITY;

@@ -15,7 +15,8 @@
 //! exponential a logit.
 //! What is needed in between stays in the caches: a row of numbers in the arithmetic's type, which
 //! each thread keeps for the next call.
-//! Dense rows are read once more each, in the type they have.
+//! Dense rows are read once more each, in the type they have, and a second time where they must be
+//! distributions and cannot be checked in passing: in place, with class weights, or rounded.
 //! Rows of few classes, and classes that are not contiguous, are computed many rows at a time.
 //!
 //! # Arithmetic
@@ -149,7 +150,9 @@ impl<'a, A> Outputs<'a, A> {
 /// The losses of rows of logits, N×K. Reads every logit once.
 ///
 /// # Errors
-/// As [`check_target`], and if a slice does not fit; nothing has been written then.
+/// As [`check_target`], and if a slice does not fit; nothing has been written then. With a
+/// [tolerance](Target::tolerance) also [`TargetError::Row`]: what was written then means nothing, but
+/// logits that a gradient was to replace are still there.
 ///
 /// ```
 /// use softlabel_kernels::rows::{Masses, MassesBy, Options, Outputs, Target, cross_entropy};
@@ -445,7 +448,10 @@ impl<A: Accumulator> Call<'_, A> {
         else {
             return Ok(());
         };
-        let ignored = self.target.ignored;
+        let by_label = self.target.ignore_index.and(self.target.labels).map(|labels| {
+            (0..labels.len()).map(|row| self.target.is_ignored(row)).collect::<Vec<_>>()
+        });
+        let ignored = by_label.as_deref().or(self.target.ignored);
         match first_bad_row(rows, classes, spatial, ignored, tolerance, self.threads)? {
             None => Ok(()),
             Some(bad) => Err(TargetError::Row(bad)),

@@ -129,8 +129,8 @@ pub struct Target<'a, A> {
     pub ignore_index: Option<i64>,
     /// Rows where this is true do not count either.
     pub ignored: Option<&'a [bool]>,
-    /// If there is one, the dense rows of rows that count must be distributions: no value negative or NaN,
-    /// and a sum that is no further from 1.
+    /// If there is one, the [dense rows](Dense::Rows) of rows that count must be distributions: no
+    /// value negative or NaN, and a sum that is no further from 1. Masks need not.
     pub tolerance: Option<f64>,
 }
 
@@ -223,7 +223,7 @@ pub(crate) fn check_length(
 /// class or ignored.
 ///
 /// Every function of [`rows`](super) that takes a target checks it first, before it writes
-/// anything.
+/// anything; whether dense rows are distributions is no part of it.
 ///
 /// # Errors
 /// The first thing that does not fit, with what was expected and what was found.

@@ -7,6 +7,9 @@ use rayon::prelude::*;
 /// Fewer logits than this are not worth another thread.
 const SMALLEST_TASK: usize = 16 * 1024;
 
+/// Rows that a kernel may take at a time.
+const GROUP: usize = 64;
+
 /// Calls a function with ranges that together are `0..rows`, on up to so many threads.
 ///
 /// With one thread, or little to do, on the calling thread; otherwise in rayon's pool: if it has no
@@ -25,9 +28,9 @@ pub(crate) fn for_ranges(
     }
     let pool = rayon::current_num_threads();
     let wanted = if threads >= pool { pool * 8 } else { threads };
-    // Whole groups of 16 rows, as many as are computed at a time.
-    let groups = rows.div_ceil(16);
-    let (unit, units) = if columns > 4096 { (1, rows) } else { (16, groups) };
+    // Whole groups of rows, as many as are computed at a time at most.
+    let groups = rows.div_ceil(GROUP);
+    let (unit, units) = if columns > 4096 { (1, rows) } else { (GROUP, groups) };
     let pieces = wanted.min(most).min(units);
     let range = |piece: usize| {
         let edge = |piece: usize| {

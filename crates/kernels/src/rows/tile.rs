@@ -25,6 +25,9 @@ use super::vector::{Lanes, MOST_LANES, Read, Vector, Write, read, read_part};
 /// Runs across rows.
 pub(crate) struct Tiles<'a, 'b, T: Element>(pub(crate) Rows<'a, 'b, T>);
 
+/// With more classes a tile of four vectors leaves the second cache.
+const WIDE_CLASSES: usize = 256;
+
 /// Classes whose terms are added up before they go to `f64`.
 const RUN: usize = 16;
 
@@ -55,7 +58,9 @@ impl<T: Element> Tiles<'_, '_, T> {
     {
         let Rows { problem, range } = self.0;
         let spatial = problem.layout.spatial;
-        let size = problem.layout.classes * Four::<V>::LANES;
+        let classes = problem.layout.classes;
+        let goes_wide = !CAPPED && V::HAS_MANY_REGISTERS && classes <= WIDE_CLASSES;
+        let size = classes * if goes_wide { Four::<V>::LANES } else { V::LANES };
         let scratch = Scratch::<T::Sum, 3>::take([size; 3]);
         let [logits, spread, steepness] = scratch.pieces;
         let mut row = range.start;
@@ -68,7 +73,7 @@ impl<T: Element> Tiles<'_, '_, T> {
             // Four vectors at a time, where that is worth its code.
             #[allow(clippy::collapsible_if)] // What is known when it is compiled comes first.
             if !CAPPED && V::HAS_MANY_REGISTERS {
-                if rows > 2 * V::LANES {
+                if goes_wide && rows > 2 * V::LANES {
                     tile.lanes = rows.min(Four::<V>::LANES);
                     // SAFETY: the rows are the problem's and this kernel's alone; the scratch
                     // pieces hold K vectors of either kind.
@@ -240,11 +245,6 @@ impl<T: Element> Tile<'_, '_, T> {
                     factors[lane] =
                         T::Sum::from_f64(outcomes.slope[lane] * steps[lane] / totals[lane]);
                     less[lane] = T::Sum::from_f64(-steps[lane]);
-                }
-                if !targets.all_count {
-                    for lane in (0..V::LANES).filter(|&lane| !counts[lane]) {
-                        factors[lane] = zero;
-                    }
                 }
                 for point in 0..targets.points {
                     let values = &mut labels[point];

@@ -3,7 +3,10 @@
 use softlabel_losses::{AnyLoss, CrossEntropy};
 use softlabel_results::{Calibration, Metric};
 
-use super::{Arm, Demand, Fit, Loss, Model, Recipe, Training};
+use super::{
+    Arm, ClassBias, Demand, Distill, Fit, Loss, Model, Recipe, SaveFeatures, TeacherSource,
+    Training,
+};
 
 /// A broken rule: the key it is about, and for a name that nothing has, the names there are.
 pub(super) struct Problem {
@@ -114,7 +117,7 @@ impl Recipe {
         known(&at(&["model"]), "model", &arm.model, self.models.keys())?;
         let earlier = self.arms.keys().take(index);
         if let Some(baseline) = &arm.compare_with {
-            known(&at(&["compare_with"]), "earlier arm", baseline, earlier.clone())?;
+            known(&at(&["compare_with"]), "earlier arm", baseline, earlier)?;
         }
         for (position, Fit { calibration, .. }) in arm.calibrate.iter().enumerate() {
             let earlier = &arm.calibrate[..position];
@@ -133,50 +136,101 @@ impl Recipe {
             &at(&["shift"]),
             format!("must be in 1..=64, found {}", arm.shift.unwrap_or_default()),
         )?;
-        arm.loss.check(name)?;
-        let mut fits = !arm.calibrate.is_empty();
-        if let Some(distill) = &arm.distill {
-            if let Some(teacher) = distill.arm() {
-                known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier)?;
-            }
+        if let Some(ClassBias { from, to, step, .. }) = arm.class_bias {
+            let finite = [from, to, step].iter().all(|value| value.is_finite());
             require(
-                matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
-                &at(&["distill", "teacher_calibration"]),
+                finite && step > 0.0 && from <= to && (to - from) / step <= 10_000.0,
+                &at(&["class_bias"]),
                 format!(
-                    "expected `none` or `temperature`: `{}` leaves no logits to teach",
-                    distill.teacher_calibration.name()
+                    "expected from ≤ to and step > 0, at most 10000 steps apart, \
+                     found {from:?} to {to:?} by {step:?}"
                 ),
             )?;
+        }
+        if let Some(SaveFeatures { classes, samples }) = &arm.save_features {
+            let once = |(index, class): (usize, &usize)| !classes[..index].contains(class);
+            require(
+                !classes.is_empty() && classes.iter().enumerate().all(once),
+                &at(&["save_features", "classes"]),
+                format!("expected classes, each at most once, found {classes:?}"),
+            )?;
+            require(*samples > 0, &at(&["save_features", "samples"]), "must be above 0, found 0")?;
+        }
+        arm.loss.check(name)?;
+        let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
+        if let Some(distill) = &arm.distill {
+            self.check_distill(index, name, arm, distill)?;
             fits |= distill.teacher_calibration != Calibration::None;
-            if let Some((key, range, found)) = distill.out_of_range() {
-                let message = format!("must be in {range}, found {found:?}");
-                return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);
-            }
-            require(
-                !distill.weighs_nothing(),
-                &at(&["distill", "soft_weight"]),
-                "soft_weight and hard_weight must be finite, not negative and not both 0",
-            )?;
-            require(
-                !distill.leaves_labels_out() || arm.loss.smoothing.is_none(),
-                &at(&["loss", "smoothing"]),
-                "does nothing: distill.hard_weight is 0, so the labels do not count",
-            )?;
-            require(
-                !arm.loss.is_mixed(),
-                &at(if arm.loss.mixup.is_some() {
-                    &["loss", "mixup"]
-                } else {
-                    &["loss", "cutmix"]
-                }),
-                "does not go with `distill`: the teacher says nothing of mixed images",
-            )?;
         }
         require(
             !fits || self.data.split.validation() > 0.0,
             &["data", "split", "validation"],
             format!("must be above 0, found 0: arm `{name}` fits a calibration on it"),
         )
+    }
+
+    fn check_distill(&self, index: usize, name: &str, arm: &Arm, distill: &Distill) -> Checked {
+        let at = |key: &'static [&'static str]| [&["arms", name], key].concat();
+        let earlier = self.arms.keys().take(index);
+        for teacher in distill.teacher.arms() {
+            known(&at(&["distill", "teacher"]), "earlier arm", teacher, earlier.clone())?;
+        }
+        for model in distill.teacher.models() {
+            known(&at(&["distill", "teacher"]), "model", model, self.models.keys())?;
+        }
+        let peers = matches!(distill.teacher, TeacherSource::Peers(_));
+        let has_rows = arm.loss.zipf_smoothing.is_some() || arm.loss.soft_labels.is_some();
+        let is_simple = arm.loss.is_cross_entropy() && !has_rows;
+        require(
+            !peers || (is_simple && distill.top_k.is_none()),
+            &at(&["distill", "teacher"]),
+            "peers learn from a cross-entropy of the labels and from all that the others say: \
+             they do not go with other losses, nor with `top_k`",
+        )?;
+        require(
+            distill.features.is_empty() || matches!(distill.teacher, TeacherSource::Arm(_)),
+            &at(&["distill", "features"]),
+            "expected an earlier arm as the teacher: no other has layers",
+        )?;
+        require(
+            distill.teacher.has_logits() || distill.teacher_calibration == Calibration::None,
+            &at(&["distill", "teacher_calibration"]),
+            "does nothing: this teacher has no logits of its own to be calibrated",
+        )?;
+        require(
+            matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
+            &at(&["distill", "teacher_calibration"]),
+            format!(
+                "expected `none` or `temperature`: `{}` leaves no logits to teach",
+                distill.teacher_calibration.name()
+            ),
+        )?;
+        require(
+            !distill.teacher.teaches_other_seeds()
+                || distill.teacher_calibration == Calibration::None,
+            &at(&["distill", "teacher_calibration"]),
+            "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
+        )?;
+        if let Some((key, range, found)) = distill.out_of_range() {
+            let message = format!("must be in {range}, found {found:?}");
+            return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);
+        }
+        require(
+            !distill.weighs_nothing(),
+            &at(&["distill", "soft_weight"]),
+            "soft_weight and hard_weight must be finite, not negative and not both 0",
+        )?;
+        require(
+            !distill.leaves_labels_out() || arm.loss.smoothing.is_none(),
+            &at(&["loss", "smoothing"]),
+            "does nothing: distill.hard_weight is 0, so the labels do not count",
+        )?;
+        require(
+            !arm.loss.is_mixed(),
+            &at(if arm.loss.mixup.is_some() { &["loss", "mixup"] } else { &["loss", "cutmix"] }),
+            "does not go with `distill`: the teacher says nothing of mixed images",
+        )?;
+        Ok(())
     }
 
     fn check_demand(&self, index: &str, demand: &Demand) -> Checked {

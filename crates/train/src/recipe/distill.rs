@@ -3,17 +3,14 @@
 //! What is said of the distillation itself is [`Distillation`]'s own form: whatever it can be told can be written here,
 //! and its temperature and weights may be a [`Schedule`] over the steps of the training.
 
-use std::path::PathBuf;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use softlabel_distill::Distillation;
+use serde::{Deserialize, Serialize};
+use softlabel_core::Temperature;
+use softlabel_distill::{Distillation, Tail};
 use softlabel_results::Calibration;
 use softlabel_targets::Schedule;
 use toml::{Table, Value};
 
-use super::no_calibration;
+use super::{FeatureTerm, TeacherSource, no_calibration};
 
 /// How an arm is taught, and by whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,33 +20,13 @@ pub(crate) struct Distill {
     /// What is done to the teacher's logits before they are taught: `none`, or `temperature` fitted on the validation
     /// split.
     pub(crate) teacher_calibration: Calibration,
+    /// Of the teacher's classes the likeliest alone, and what becomes of the others.
+    pub(crate) top_k: Option<(usize, Tail)>,
+    /// What is learned from the layers below the logits.
+    pub(crate) features: Vec<FeatureTerm>,
     scheduled: Vec<(&'static str, Schedule)>,
     /// The other keys of the distillation.
     rest: Table,
-}
-
-/// Whoever teaches.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum TeacherSource {
-    /// An earlier arm, by name.
-    Arm(String),
-    /// An arm of a run that is done: its folder, and the name of the arm.
-    Run { run: PathBuf, arm: String },
-    /// A TorchScript file, and what its pixels are.
-    Script { script: PathBuf, pixels: Pixels },
-    /// The folder of a logit cache, and how the fingerprint of the teacher's weights begins, if that is said.
-    Cache { cache: PathBuf, weights: Option<String> },
-}
-
-/// What the pixels of a TorchScript teacher are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Pixels {
-    /// From 0 to 1.
-    #[default]
-    Unit,
-    /// With the mean and deviation of the training pixels taken out, as the models of a recipe see them.
-    Standardized,
 }
 
 /// The keys that may have a schedule.
@@ -64,6 +41,12 @@ struct Settings {
     #[serde(default = "no_calibration")]
     teacher_calibration: Calibration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    top_k: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tail: Option<Tail>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<FeatureTerm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Schedule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     soft_weight: Option<Schedule>,
@@ -77,7 +60,7 @@ impl TryFrom<Settings> for Distill {
     type Error = String;
 
     fn try_from(settings: Settings) -> Result<Self, String> {
-        let Settings { teacher, teacher_calibration, rest, .. } = settings;
+        let Settings { teacher, teacher_calibration, top_k, tail, features, rest, .. } = settings;
         let scheduled = [
             (TEMPERATURE, settings.temperature),
             (SOFT_WEIGHT, settings.soft_weight),
@@ -88,13 +71,17 @@ impl TryFrom<Settings> for Distill {
         let without = TeacherSource::Arm(String::new());
         let missing = teacher.is_none();
         let teacher = teacher.unwrap_or(without);
-        let distill = Self { teacher, teacher_calibration, scheduled, rest };
+        if tail.is_some() && top_k.is_none() {
+            return Err("`tail` goes with `top_k`".to_owned());
+        }
+        let top_k = top_k.map(|k| (k, tail.unwrap_or_default()));
+        let distill = Self { teacher, teacher_calibration, top_k, features, scheduled, rest };
         // An unknown key first: it may be the teacher's, misspelt.
         let tried = distill.at(0, 1).and_then(|_| distill.at(usize::MAX, usize::MAX));
         match tried {
             Err(error) if error.starts_with("unknown field") => Err(error.replacen(
                 "expected one of ",
-                "expected one of `teacher`, `teacher_calibration`, ",
+                "expected one of `teacher`, `teacher_calibration`, `top_k`, `tail`, `features`, ",
                 1,
             )),
             _ if missing => Err("missing field `teacher`".to_owned()),
@@ -115,6 +102,9 @@ impl From<Distill> for Settings {
             hard_weight: of(HARD_WEIGHT),
             teacher: Some(distill.teacher),
             teacher_calibration: distill.teacher_calibration,
+            top_k: distill.top_k.map(|(k, _)| k),
+            tail: distill.top_k.map(|(_, tail)| tail),
+            features: distill.features,
             rest: distill.rest,
         }
     }
@@ -185,98 +175,19 @@ impl Distill {
         self.scheduled.iter().find_map(bad)
     }
 
-    /// The earlier arm that teaches, if one does.
-    pub(crate) fn arm(&self) -> Option<&str> {
-        match &self.teacher {
-            TeacherSource::Arm(name) => Some(name),
-            _ => None,
-        }
-    }
-}
-
-/// The keys of a teacher that is no arm of the recipe.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Outside {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    run: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    arm: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    script: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pixels: Option<Pixels>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cache: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    weights: Option<String>,
-}
-
-impl Serialize for TeacherSource {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let none = Outside::default();
-        match self.clone() {
-            Self::Arm(name) => return name.serialize(serializer),
-            Self::Run { run, arm } => Outside { run: Some(run), arm: Some(arm), ..none },
-            Self::Script { script, pixels } => {
-                Outside { script: Some(script), pixels: Some(pixels), ..none }
-            }
-            Self::Cache { cache, weights } => Outside { cache: Some(cache), weights, ..none },
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for TeacherSource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SourceVisitor)
-    }
-}
-
-struct SourceVisitor;
-
-impl<'de> Visitor<'de> for SourceVisitor {
-    type Value = TeacherSource;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(
-            "the name of an earlier arm, { run = .., arm = .. }, { script = .. } or { cache = .. }",
-        )
+    /// The temperature of the teacher, if it stays.
+    pub(crate) fn constant_temperature(&self) -> Option<f64> {
+        self.schedule(TEMPERATURE).and_then(Schedule::as_constant)
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<TeacherSource, E> {
-        Ok(TeacherSource::Arm(name.to_owned()))
+    /// The temperature of the teacher at a step of so many.
+    pub(crate) fn temperature(&self, step: usize, steps: usize) -> Temperature {
+        let at = self.schedule(TEMPERATURE).map_or(1.0, |schedule| schedule.at(step, steps));
+        Temperature::new(at).unwrap_or(Temperature::ONE)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TeacherSource, A::Error> {
-        match Outside::deserialize(MapAccessDeserializer::new(map))? {
-            Outside {
-                run: Some(run),
-                arm: Some(arm),
-                script: None,
-                pixels: None,
-                cache: None,
-                weights: None,
-            } => Ok(TeacherSource::Run { run, arm }),
-            Outside {
-                script: Some(script),
-                pixels,
-                run: None,
-                arm: None,
-                cache: None,
-                weights: None,
-            } => Ok(TeacherSource::Script { script, pixels: pixels.unwrap_or_default() }),
-            Outside {
-                cache: Some(cache),
-                weights,
-                run: None,
-                arm: None,
-                script: None,
-                pixels: None,
-            } => Ok(TeacherSource::Cache { cache, weights }),
-            _ => Err(de::Error::custom(
-                "expected `run` and `arm`, or `script` (and `pixels`), or `cache` (and `weights`)",
-            )),
-        }
+    /// Whether the arm of a name is among the teachers.
+    pub(crate) fn has_teacher(&self, name: &str) -> bool {
+        self.teacher.arms().any(|arm| arm == name)
     }
 }

@@ -7,10 +7,12 @@ mod calibrate;
 mod check;
 mod distill;
 mod error;
+mod features;
 mod loss;
 mod overrides;
 mod parse;
 mod soft_labels;
+mod teacher;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -19,9 +21,11 @@ use softlabel_results::{Calibration, Metric};
 use softlabel_targets::LabelNoise;
 
 pub(crate) use calibrate::Fit;
-pub(crate) use distill::{Distill, Pixels, TeacherSource};
+pub(crate) use distill::Distill;
 pub use error::RecipeError;
-pub(crate) use loss::{Loss, Term};
+pub(crate) use features::{FeatureKind, FeatureTerm};
+pub(crate) use loss::{Loss, Term, Weight};
+pub(crate) use teacher::{Pixels, TeacherSource};
 
 /// A checked experiment. The keys of the file are the fields below.
 ///
@@ -203,6 +207,12 @@ pub(crate) struct Arm {
     /// Classes of which it sees no sample.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) omit_classes: Vec<usize>,
+    /// A constant on the logit of a class, chosen on the validation split once it is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class_bias: Option<ClassBias>,
+    /// Of which samples the run folder keeps what the last layer sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) save_features: Option<SaveFeatures>,
     /// Maps fitted on the validation split, each a row of the table of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) calibrate: Vec<Fit>,
@@ -212,10 +222,47 @@ pub(crate) struct Arm {
 }
 
 impl Arm {
+    /// Whether both are trained alike; they may be calibrated, compared and kept otherwise.
+    pub(crate) fn trains_as(&self, other: &Self) -> bool {
+        let trained = |arm: &Self| {
+            let Self { model, loss, distill, shift, omit_classes, .. } = arm.clone();
+            (model, loss, distill, shift, omit_classes)
+        };
+        trained(self) == trained(other)
+    }
+
     /// Whether it has a row with this calibration.
     pub(crate) fn shows(&self, calibration: Calibration) -> bool {
         self.calibrate.iter().any(|fit| fit.calibration == calibration)
     }
+}
+
+/// Constants from `from` to `to`, of which the one with the fewest errors is added to the logit of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClassBias {
+    pub(crate) class: usize,
+    #[serde(default)]
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) step: f64,
+}
+
+impl ClassBias {
+    /// The constants, from the smallest.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
+        let Self { from, to, step, .. } = *self;
+        (0..).map(move |index| from + f64::from(index) * step).take_while(move |bias| *bias <= to)
+    }
+}
+
+/// The first samples of some classes, of the training and of the test split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SaveFeatures {
+    pub(crate) classes: Vec<usize>,
+    /// Of each class, at most.
+    pub(crate) samples: usize,
 }
 
 fn no_calibration() -> Calibration {

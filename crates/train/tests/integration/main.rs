@@ -10,6 +10,7 @@ mod places;
 mod round_trip;
 mod runs;
 mod teachers;
+mod voices;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

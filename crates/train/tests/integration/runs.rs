@@ -71,6 +71,14 @@ fn the_observer_hears_of_everything_in_order_and_so_does_the_file() {
         Event::Score { calibration, metrics, .. } => {
             format!("score {} {}", calibration.name(), metrics.len())
         }
+        Event::Errors { split, samples, errors, .. } => {
+            assert!(errors < samples);
+            format!("errors {split} {samples}")
+        }
+        Event::Lesson { temperature, wrong_class_mass, class_dispersion, .. } => {
+            assert!(*wrong_class_mass > 0.0 && *class_dispersion > 0.0);
+            format!("lesson {temperature}")
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -79,6 +87,9 @@ fn the_observer_hears_of_everything_in_order_and_so_does_the_file() {
             "training hard 3 2",
             "epoch 1 of 2",
             "epoch 2 of 2",
+            "errors train 989",
+            "errors test 449",
+            "lesson 1",
             "score none 6",
             "fit temperature true",
             "score temperature 7",

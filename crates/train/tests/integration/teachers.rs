@@ -124,6 +124,12 @@ fn a_cache_that_was_begun_is_gone_on_with_and_another_teacher_is_refused() {
     fs::remove_file(cache.join("shard-00001.safetensors")).unwrap();
     let taught = teach(&text, arm(), &cache, Encoding::F32).unwrap();
     assert!(taught.before > 0 && taught.before < 1797, "{}", taught.before);
+    // The arm lies beside the cache and is not trained again.
+    let mut heard = Vec::new();
+    let again = Teach { with: arm(), folder: cache.clone(), encoding: Encoding::F32 };
+    prepare(&text).unwrap().teach(&again, &mut |event| heard.push(event.clone())).unwrap();
+    let trains = |event: &Event| matches!(event, Event::Training { .. } | Event::Epoch { .. });
+    assert!(!heard.iter().any(trains), "{heard:?}");
     assert_eq!(LogitCache::open(&cache).unwrap().rows(&[0, 900, 1796]).unwrap(), rows);
 
     let other = text.replace("epsilon = 0.1", "epsilon = 0.2");
@@ -247,7 +253,7 @@ fn every_key_of_a_distillation_can_be_written_and_scheduled() {
     assert_eq!(error(", scale = \"on\"").nearest(), Some("one"));
     let text = recipe("{ script = \"a\", cache = \"b\" }", "");
     let said = Recipe::parse("taught.toml", &text, &[]).unwrap_err().to_string();
-    assert!(said.contains("expected `run` and `arm`, or `script`"), "{said}");
+    assert!(said.contains("expected `run` and `arm` (and `seed`), or `script`"), "{said}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use toml::{Table, Value};
 
 use super::{Outcome, step};
 use crate::workspace::Workspace;
@@ -27,40 +28,63 @@ pub(super) fn examples(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs each recipe in `examples/recipes` whose data are there.
+/// Runs each recipe in `examples/recipes` whose data are there, one after the other by name: a run may teach a later one.
 pub(super) fn recipes(workspace: &Workspace) -> Result<Outcome> {
     let all = recipe_files(&workspace.root().join("examples/recipes"))?;
     if all.is_empty() {
         return Ok(Outcome::Skipped("examples/recipes holds none".to_owned()));
     }
     let data = env::var_os("SOFTLABEL_DATA").map(PathBuf::from);
-    let (run, skipped): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|recipe| has_data(recipe, data.as_deref()));
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    for recipe in &run {
+    let mut skipped = Vec::new();
+    for path in &all {
+        let recipe = read(path)?;
+        if !has_data(&recipe, data.as_deref()) {
+            skipped.push(stem(path));
+            continue;
+        }
         step(
             workspace
                 .cargo()
                 .args(["run", "--package", "softlabel-cli", "--", "run"])
-                .arg(Path::new("examples/recipes").join(file_name(recipe)))
+                .arg(Path::new("examples/recipes").join(file_name(path)))
                 .args(["--quick", "--threads", "1", "--out"])
-                .arg(folder.path().join(stem(recipe))),
+                .arg(folder.path().join(stem(path)))
+                .args(taught_by_runs(&recipe, folder.path())),
         )?;
     }
     if skipped.is_empty() {
         return Ok(Outcome::Passed);
     }
-    let names: Vec<String> = skipped.iter().map(|recipe| stem(recipe)).collect();
-    let note = format!("skipped, no such folder in SOFTLABEL_DATA: {}", names.join(", "));
+    let note = format!("skipped, no such data in SOFTLABEL_DATA: {}", skipped.join(", "));
     println!("{note}");
     Ok(Outcome::PassedExcept(note))
 }
 
-/// Whether the data of a recipe are there: the digits, which are part of the program, or a folder of its name.
-fn has_data(recipe: &Path, data: Option<&Path>) -> bool {
-    let stem = stem(recipe);
-    stem.split('-').any(|word| word == "digits")
-        || data.is_some_and(|data| data.join(stem).is_dir())
+fn read(path: &Path) -> Result<Table> {
+    let cannot = || format!("cannot read {}", path.display());
+    fs::read_to_string(path).with_context(cannot)?.parse().with_context(cannot)
+}
+
+/// Whether the data of a recipe are there: the digits, which are part of the program, or a folder of their name.
+fn has_data(recipe: &Table, data: Option<&Path>) -> bool {
+    let source = recipe.get("data").and_then(|data| data.get("source"));
+    let dataset = source.and_then(|source| source.get("dataset")).and_then(Value::as_str);
+    dataset.is_some_and(|dataset| {
+        dataset == "digits" || data.is_some_and(|data| data.join(dataset).is_dir())
+    })
+}
+
+/// Overrides for arms whose teachers are arms of another run: that of the recipe of its name, which was run before.
+fn taught_by_runs(recipe: &Table, runs: &Path) -> Vec<String> {
+    let arms = recipe.get("arms").and_then(Value::as_table).into_iter().flatten();
+    let of_arm = |(name, arm): (&String, &Value)| {
+        let run = arm.get("distill")?.get("teacher")?.get("run")?.as_str()?;
+        let run = runs.join(Path::new(run).file_name()?).display().to_string();
+        let key = format!("arms.{name}.distill.teacher.run");
+        Some(["--set".to_owned(), format!("{key}={}", Value::String(run))])
+    };
+    arms.filter_map(of_arm).flatten().collect()
 }
 
 /// Names of examples: a file `NAME.rs`, or a folder `NAME` with a `main.rs`.
@@ -117,18 +141,41 @@ mod tests {
         assert!(example_names(&nowhere).unwrap().is_empty());
     }
 
+    fn recipe(dataset: &str) -> Table {
+        format!("name = \"any\"\n[data]\nsource = {{ dataset = {dataset:?} }}").parse().unwrap()
+    }
+
     #[test]
     fn only_the_digits_need_no_data() {
         let data = tempfile::tempdir().unwrap();
         fs::create_dir(data.path().join("mnist")).unwrap();
-        for (recipe, without, with) in [
-            ("digits.toml", true, true),
-            ("distill-digits.toml", true, true),
-            ("mnist.toml", false, true),
-            ("cifar10.toml", false, false),
-        ] {
-            assert_eq!(has_data(Path::new(recipe), None), without, "{recipe}");
-            assert_eq!(has_data(Path::new(recipe), Some(data.path())), with, "{recipe}");
+        for (dataset, without, with) in
+            [("digits", true, true), ("mnist", false, true), ("cifar10", false, false)]
+        {
+            assert_eq!(has_data(&recipe(dataset), None), without, "{dataset}");
+            assert_eq!(has_data(&recipe(dataset), Some(data.path())), with, "{dataset}");
+        }
+        assert!(!has_data(&Table::new(), Some(data.path())));
+    }
+
+    #[test]
+    fn teachers_of_another_run_are_looked_for_among_the_runs_of_the_check() {
+        let text = "[arms.a]\nmodel = \"m\"\n[arms.b.distill]\n\
+            teacher = { run = \"runs/large\", arm = \"a\" }\n[arms.c.distill]\nteacher = \"a\"\n";
+        let overrides = taught_by_runs(&text.parse().unwrap(), Path::new("/tmp/x"));
+        assert_eq!(overrides, ["--set", "arms.b.distill.teacher.run=\"/tmp/x/large\""]);
+    }
+
+    #[test]
+    fn each_of_our_own_recipes_says_what_its_data_are() {
+        let workspace = Workspace::locate().unwrap();
+        let all = recipe_files(&workspace.root().join("examples/recipes")).unwrap();
+        let everything = tempfile::tempdir().unwrap();
+        for dataset in ["mnist", "cifar10"] {
+            fs::create_dir(everything.path().join(dataset)).unwrap();
+        }
+        for path in all {
+            assert!(has_data(&read(&path).unwrap(), Some(everything.path())), "{}", path.display());
         }
     }
 

@@ -1,0 +1,82 @@
+//! Who teaches the arms of an experiment.
+
+use std::rc::Rc;
+
+use softlabel_distill::{Teacher, TeacherLogits};
+use softlabel_results::Calibration;
+
+use crate::experiment::Experiment;
+use crate::model::Network;
+use crate::recipe::{Distill, TeacherSource};
+use crate::teachers::Place;
+use crate::teaching::{Mentor, Voice};
+use crate::training::Training;
+use crate::{Error, Result};
+
+/// Finds an earlier arm as a teacher, with its network.
+pub(crate) type OfArm<'a> =
+    dyn FnMut(&str, Calibration) -> Result<(Teacher, Option<Rc<Network>>)> + 'a;
+
+/// How many samples the teaching of an arm is tried on.
+pub(crate) const TRIED: usize = 4;
+
+impl Experiment {
+    /// Whether the teachers of an arm that are no arms are there, and what they say can be taught: tries it on the first
+    /// samples, with networks that know nothing in the place of arms.
+    pub(crate) fn check_teaching(
+        &self,
+        training: &Training<'_>,
+        name: &str,
+        distill: &Distill,
+    ) -> Result<()> {
+        let arm = &training.recipe.arms[name];
+        let untrained = |teacher: &str, _| {
+            let samples = training.samples;
+            let network = training.network(&training.recipe.arms[teacher].model)?;
+            let ids = samples.train.subset.ids();
+            let ids = &ids[..TRIED.min(ids.len())];
+            let first = samples.train.images.f_narrow(0, 0, ids.len() as i64)?;
+            let logits = TeacherLogits::new(&network.predict(&first)?)?;
+            Ok((Teacher::from(logits.with_ids(ids)?), Some(Rc::new(network))))
+        };
+        let mentor = self.mentor(training, name, distill, &mut { untrained })?;
+        training.try_teaching(name, arm, mentor)
+    }
+
+    /// Who teaches an arm; earlier arms are asked for by name.
+    pub(crate) fn mentor(
+        &self,
+        training: &Training<'_>,
+        name: &str,
+        distill: &Distill,
+        of_arm: &mut OfArm<'_>,
+    ) -> Result<Mentor> {
+        let (data, pool) = (self.fingerprint(), self.data().pool().fingerprint().to_string());
+        let (samples, seed, device) = (training.samples, training.seed, self.device());
+        let place = Place { samples, seed, device, data: &data, pool: &pool };
+        let mut network = None;
+        let mut one = |source: &TeacherSource| -> Result<Teacher> {
+            if let TeacherSource::Arm(arm) = source {
+                let (teacher, of_arm) = of_arm(arm, distill.teacher_calibration)?;
+                network = of_arm;
+                return Ok(teacher);
+            }
+            let arms = || Error::NoArm { arm: name.to_owned(), arms: Vec::new() };
+            place.teacher(name, source, distill)?.ok_or_else(arms)
+        };
+        let voice = match &distill.teacher {
+            TeacherSource::Virtual { teacher, probabilities_as_logits } => {
+                let (teacher, probabilities_as_logits) = (*teacher, *probabilities_as_logits);
+                Voice::Virtual { teacher, probabilities_as_logits }
+            }
+            TeacherSource::Peers(models) => Voice::Peers(models.clone()),
+            TeacherSource::Several { teachers, ensemble, gate } => {
+                let teachers = teachers.iter().map(one).collect::<Result<Vec<_>>>()?;
+                let (ensemble, gate) = (ensemble.clone(), gate.clone());
+                Voice::Several { teachers, ensemble, gate }
+            }
+            source => Voice::One(one(source)?),
+        };
+        Ok(Mentor { voice, network })
+    }
+}

@@ -1,0 +1,88 @@
+//! What an arm learns from the layers of its teacher, as data: the list `features` under `arms.NAME.distill`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Weight;
+
+/// A loss between a layer of the student and one of the teacher.
+///
+/// Layers are numbered from 0, convolutions before fully connected ones; without a number it is the last before the
+/// logits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FeatureTerm {
+    #[serde(default)]
+    pub(crate) weight: Weight,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) student: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher: Option<usize>,
+    #[serde(flatten)]
+    pub(crate) kind: FeatureKind,
+}
+
+/// Which loss; see [`softlabel_distill::feature`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum FeatureKind {
+    /// With an adapter where the widths differ.
+    Hint {},
+    AttentionTransfer {},
+    RelationalDistance {},
+    RelationalAngle {},
+    SimilarityPreserving {},
+    ProbabilisticTransfer {},
+    CorrelationCongruence {
+        #[serde(default = "gamma")]
+        gamma: f64,
+    },
+    HierarchicalContext {},
+    VariationalInformation {
+        #[serde(default = "variance")]
+        variance: f64,
+    },
+    Contrastive {
+        #[serde(default = "width")]
+        width: i64,
+        #[serde(default = "contrast")]
+        temperature: f64,
+        #[serde(default = "half")]
+        momentum: f64,
+        /// How many other samples each is told apart from.
+        #[serde(default = "negatives")]
+        negatives: usize,
+    },
+    MaskedGeneration {
+        /// Share of the positions that are masked.
+        #[serde(default = "half")]
+        masked: f64,
+    },
+    /// Layers of student and teacher, the shallowest first.
+    Review {
+        levels: Vec<(usize, usize)>,
+        middle: i64,
+    },
+}
+
+fn gamma() -> f64 {
+    0.4
+}
+
+fn variance() -> f64 {
+    5.0
+}
+
+fn width() -> i64 {
+    128
+}
+
+fn contrast() -> f64 {
+    0.07
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn negatives() -> usize {
+    1024
+}
