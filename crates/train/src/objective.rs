@@ -171,7 +171,7 @@ impl<'a> LabelLoss<'a> {
     fn forward(&self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
         let labels = label_tensor(step.labels, self.device)?;
         if let Some(rows) = &self.soft_labels {
-            let rows = rows.f_index_select(0, &positions(step.ids, self.device)?)?;
+            let rows = rows.f_index_select(0, &index_tensor(step.ids, self.device)?)?;
             return self.forward_target(logits, Target::Soft(&rows), step);
         }
         if let Some(mixed) = step.mixed {
@@ -257,7 +257,7 @@ fn cross_entropy(settings: &Loss, smoothing: Smoothing, device: Device) -> Resul
     Ok(loss)
 }
 
-fn positions(ids: &[usize], device: Device) -> Result<Tensor> {
+fn index_tensor(ids: &[usize], device: Device) -> Result<Tensor> {
     let ids: Vec<i64> = ids.iter().map(|&id| id as i64).collect();
     Ok(Tensor::f_from_slice(&ids)?.f_to_device(device)?)
 }

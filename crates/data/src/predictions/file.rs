@@ -265,24 +265,42 @@ impl PredictionFile {
         labels.ok_or_else(|| self.absent("labels", "--labels-key").in_file(&self.path))
     }
 
-    /// Rows of a number a class of a file that holds no scores, as they are: such as the votes of annotators before
-    /// anything is added to them.
+    /// Rows of a number a class, as they are: such as the votes of annotators before anything is added to them.
+    ///
+    /// Without a key the only array of `classes` columns, or all columns of a table but those that are called as labels
+    /// are. A key is the name of the array, or how the names of the columns begin.
     ///
     /// # Errors
-    /// As [`only_labels`](Self::only_labels).
+    /// [`Error::InFile`] with [`Error::NoArray`] if there is no such array, with [`Error::Ambiguous`] if there are
+    /// several, with [`Error::Array`] if there are not so many columns.
     pub fn only_rows(&self, key: Option<&str>, classes: usize) -> Result<Vec<f64>> {
-        let place = self.label_place(key, true)?;
-        let place = place.ok_or_else(|| self.absent("labels", "--labels-key"));
-        let read = |place| match (place, &self.content) {
-            (LabelPlace::Array(array), _) => targets::rows_of_array(&self.path, array, classes),
-            (LabelPlace::Columns(columns), Content::Table(table)) => {
+        const WHAT: &str = "rows of a number a class";
+        let read = || match &self.content {
+            Content::Arrays { arrays, .. } => {
+                let array = match key {
+                    Some(key) => self.named(arrays, WHAT, key)?,
+                    None => {
+                        let fits = |array: &&Array| matches!(array.info.shape[..], [_, width] if width == classes);
+                        match arrays.iter().filter(fits).collect::<Vec<_>>()[..] {
+                            [array] => array,
+                            [] => return Err(self.absent(WHAT, "a key")),
+                            ref several => return Err(ambiguous(WHAT, "a key", several)),
+                        }
+                    }
+                };
+                targets::rows_of_array(&self.path, array, classes)
+            }
+            Content::Table(table) => {
+                let is_wanted = |&column: &usize| match (table.name(column), key) {
+                    (Some(name), Some(key)) => name.starts_with(key),
+                    (Some(name), None) => !names_labels(name),
+                    (None, key) => key.is_none(),
+                };
+                let columns: Vec<_> = (0..table.width()).filter(is_wanted).collect();
                 targets::rows_of_columns(table, &columns, classes)
             }
-            (LabelPlace::Columns(_), Content::Arrays { .. }) => {
-                Err(self.absent("labels", "--labels-key"))
-            }
         };
-        place.and_then(read).map_err(|error| error.in_file(&self.path))
+        read().map_err(|error| error.in_file(&self.path))
     }
 
     /// The name of the labels that [`labels`](Self::labels) would read, if they have one.

@@ -17,7 +17,6 @@ use super::four::Four;
 use super::lanes::{LaneOutcomes, LaneTargets, WIDTH};
 use super::long::{caps, steepness};
 use super::problem::{Problem, Rows};
-
 use super::scratch::Scratch;
 use super::target::{Dense, DenseRows};
 use super::vector::{Lanes, MOST_LANES, Read, Vector, Write, read, read_part};

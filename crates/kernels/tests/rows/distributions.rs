@@ -144,6 +144,44 @@ fn passes<T: Element<Sum: From<f32>> + Default + PartialEq>(
     [forward, backward, in_place].map(bad).to_vec()
 }
 
+/// A row that is ignored for its label may hold anything, whichever way rows are checked.
+#[test]
+fn ignored_rows_need_not_be_distributions() {
+    let of = |rows: &[f32]| {
+        let masses = Masses { label: 0.0f32, uniform: 0.0, dense: 1.0 };
+        let target = Target {
+            masses: MassesBy::All(masses),
+            dense: Dense::Rows(DenseRows::F32(rows)),
+            ignore_index: Some(-100),
+            tolerance: Some(TOLERANCE),
+            ..Target::labels(&[-100, 0], 0.0)
+        };
+        let (options, scale) = (Options::default(), Scale::All(1.0));
+        let (mut logits, mut losses) = ([0.5f32; 4], [0.0f32; 2]);
+        let mut gradient = [MaybeUninit::uninit(); 4];
+        let outputs = Outputs::losses(&mut losses);
+        let apart = spatial_cross_entropy_gradient(
+            &logits,
+            2,
+            1,
+            &target,
+            &options,
+            scale,
+            &mut gradient,
+            outputs,
+            1,
+        );
+        let outputs = Outputs::losses(&mut losses);
+        let in_place =
+            spatial_cross_entropy_in_place(&mut logits, 2, 1, &target, &options, scale, outputs, 1);
+        assert_eq!(apart, in_place);
+        apart
+    };
+    assert_eq!(of(&[f32::NAN, f32::NAN, 0.5, 0.5]), Ok(()));
+    let bad = BadRow::Value { row: 1, class: 1, found: -0.5 };
+    assert_eq!(of(&[f32::NAN, f32::NAN, 1.5, -0.5]), Err(TargetError::Row(bad)));
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let rows = [0.5f32, 0.5, 0.5, 0.5, 0.25, -0.25, 1.0, 0.0, 0.5, 0.6, 0.0, 0.0];

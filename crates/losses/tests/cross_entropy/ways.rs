@@ -2,7 +2,7 @@
 
 use softlabel_losses::{ClassAxis, CrossEntropy, Reduction, Target};
 use softlabel_targets::Smoothing;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::support::{WAYS, backward, cycling, largest_difference, rows_of, wave};
 
@@ -192,5 +192,35 @@ fn second_derivatives_come_through_operators_and_are_refused_otherwise() {
         };
         let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
         assert!((slope - found.view(-1).double_value(&[index])).abs() < 1e-9);
+    }
+}
+
+/// A soft row that is no distribution is named before anything is made of it, with class weights and without,
+/// whichever way the loss is computed.
+#[test]
+fn bad_soft_rows_are_named_on_every_way() {
+    let logits = Tensor::zeros([2, 2], (Kind::Float, Device::Cpu));
+    for (rows, expected) in [
+        ([0.5f32, 0.5, f32::NAN, 1.0], "class 0"),
+        ([0.5, 0.5, 2.0, -1.0], "class 1"),
+        ([0.5, 0.5, 0.5, 0.75], "sums to 1.25"),
+    ] {
+        let rows = Tensor::from_slice(&rows).view((2, 2));
+        for weights in [None, Some([1.0f32, 1.0]), Some([0.0, 1.0])] {
+            for second in [false, true] {
+                let mut loss = CrossEntropy::new();
+                if let Some(weights) = weights {
+                    loss = loss.with_class_weights(Tensor::from_slice(&weights));
+                }
+                if second {
+                    loss = loss.with_second_derivatives();
+                }
+                let error = loss.forward(&logits, Target::Soft(&rows)).unwrap_err().to_string();
+                assert!(
+                    error.contains(expected) && error.contains("row 1"),
+                    "{weights:?}: {error}"
+                );
+            }
+        }
     }
 }

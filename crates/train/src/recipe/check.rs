@@ -106,6 +106,11 @@ impl Recipe {
         require(!self.arms.is_empty(), &["arms"], "expected at least one arm")?;
         for (index, (name, arm)) in self.arms.iter().enumerate() {
             self.check_arm(index, name, arm)?;
+            require(
+                self.data.noise.is_none() || arm.loss.soft_labels.is_none(),
+                &["arms", name, "loss", "soft_labels"],
+                "stands in the place of the labels that `data.noise` changes: expected one of the two",
+            )?;
         }
         let mut demands = self.checks.iter().enumerate();
         demands.try_for_each(|(index, demand)| self.check_demand(&index.to_string(), demand))
