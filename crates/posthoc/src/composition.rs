@@ -81,8 +81,8 @@ impl Composition {
     /// let weighted = Targets::from(&labels).weighted(&[1.0, 2.0])?;
     /// let methods: [Method; 2] = ["temperature".parse()?, "venn-abers".parse()?];
     /// let error = Composition::fit(&methods, &logits, &weighted).unwrap_err();
-    /// let expected = "stage 2 (venn_abers): venn_abers scaling cannot be fitted with weights";
-    /// assert_eq!(error.to_string(), expected);
+    /// let expected = "stage 2 (venn_abers): venn_abers cannot be fitted with weights: ";
+    /// assert!(error.to_string().starts_with(expected));
     /// # Ok::<(), softlabel_posthoc::Error>(())
     /// ```
     pub fn fit<'t, T: Scalar>(
