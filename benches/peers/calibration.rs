@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use anyhow::{Result, bail};
-use softlabel::metrics::{Bootstrap, Forecasts, full_evaluation};
+use softlabel::metrics::{
+    Bootstrap, ConfidenceScore, Forecasts, evaluate, selective_classification,
+};
 use softlabel::posthoc::{
     DirichletCalibration, Interpolation, IsotonicRegression, MatrixScaling, Odir,
     TemperatureScaling, VectorScaling,
@@ -104,7 +106,11 @@ impl Operation for Calibrations {
                 let map = IsotonicRegression::fit(scores, events, weights, interpolation)?;
                 drop(black_box(map));
             }
-            ("metrics", _) => drop(black_box(full_evaluation(logits, labels, BINS)?)),
+            ("metrics", _) => {
+                black_box(evaluate(logits, labels, BINS)?);
+                let score = ConfidenceScore::default();
+                drop(black_box(selective_classification(logits, labels, score)?));
+            }
             ("bootstrap", Some(forecasts)) => {
                 let bootstrap = Bootstrap::new(REPLICATES, 0)?;
                 black_box(bootstrap.expected_calibration_error(forecasts, BINS)?);

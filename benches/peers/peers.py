@@ -18,6 +18,8 @@ TEMPERATURE = 4.0
 COMPARED = 64
 FEWEST = 3
 TURN = 0.05
+# Seconds; long enough to be timed once.
+SLOW = 2.0
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -81,9 +83,14 @@ def prepare(case):
 
 
 def medians_ms(min_seconds, operations):
-    """Median milliseconds of each, by turns as in gauges.rs; None of one that raises."""
+    """Median milliseconds of each, by turns as in gauges.rs; None of one that raises.
+
+    Of one that takes SLOW seconds or more, what its second warm-up run took.
+    """
     fewest, turn = (FEWEST, TURN) if min_seconds > 0 else (1, 0)
-    times = {name: [] for name, operation in operations.items() if works(name, operation)}
+    warm = {name: warmed_up(name, operation) for name, operation in operations.items()}
+    slow = {name: 1e3 * seconds for name, seconds in warm.items() if seconds is not None and seconds >= SLOW}
+    times = {name: [] for name, seconds in warm.items() if seconds is not None and name not in slow}
     spent = dict.fromkeys(times, 0.0)
     while any(len(times[name]) < fewest or spent[name] < min_seconds for name in times):
         for name in times:
@@ -96,18 +103,25 @@ def medians_ms(min_seconds, operations):
                 if now - start >= turn:
                     break
             spent[name] += now - start
-    return {name: statistics.median(times[name]) if name in times else None for name in operations}
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    return {name: slow.get(name, medians.get(name)) for name in operations}
+
+
+def warmed_up(name, operation):
+    """Runs an operation twice; the seconds of the second run, None if it cannot be run."""
+    try:
+        operation()
+        before = time.perf_counter()
+        operation()
+        return time.perf_counter() - before
+    except Exception as exception:  # A peer that cannot is left out of the comparison.
+        print(f"{name} cannot: {exception}", file=sys.stderr)
+        return None
 
 
 def works(name, operation):
     """Whether an operation can be run, which is done twice."""
-    try:
-        operation()
-        operation()
-    except Exception as exception:  # A peer that cannot is left out of the comparison.
-        print(f"{name} cannot: {exception}", file=sys.stderr)
-        return False
-    return True
+    return warmed_up(name, operation) is not None
 
 
 def status(name):

@@ -3,7 +3,7 @@
 use softlabel_core::{Error, Result};
 use softlabel_kernels::RowStatistics;
 
-use crate::predictions::for_each_row;
+use crate::predictions::in_blocks;
 use crate::{Observed, Predictions, Weight};
 
 /// A metric as a running state.
@@ -32,7 +32,7 @@ use crate::{Observed, Predictions, Weight};
 /// assert_eq!(first.samples(), 0);
 /// # Ok::<(), softlabel_metrics::Error>(())
 /// ```
-pub trait Accumulator {
+pub trait Accumulator: Clone + Send + Sync {
     /// What the metric comes to.
     type Value;
 
@@ -61,6 +61,9 @@ pub trait Accumulator {
 
     /// Adds every row of `predictions` that counts, with its label and its weight.
     ///
+    /// Many rows are looked at in blocks, in parallel on the threads of rayon; blocks are merged in
+    /// order, so the same rows give the same bits on any number of threads.
+    ///
     /// # Errors
     /// [`Error::Mismatch`] if there is not one label a row, or if the labels are of another number
     /// of classes; nothing is added then.
@@ -69,8 +72,21 @@ pub trait Accumulator {
         predictions: &(impl Predictions + ?Sized),
         labels: &(impl Observed + ?Sized),
     ) -> Result<()> {
-        for_each_row(predictions, labels, |row, weight, _| self.add_weighted(row, weight))
+        update_in_blocks(self, predictions, labels)
     }
+}
+
+/// What [`Accumulator::update`] does.
+pub(crate) fn update_in_blocks<A: Accumulator>(
+    accumulator: &mut A,
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+) -> Result<()> {
+    let mut empty = accumulator.clone();
+    empty.reset();
+    let add = |part: &mut A, row: &RowStatistics, weight, _: &[f64]| part.add_weighted(row, weight);
+    let parts = in_blocks(predictions, labels, &empty, add)?;
+    parts.iter().try_for_each(|part| accumulator.merge(part))
 }
 
 /// The state of `accumulator` once it has seen all of the predictions, of which there must be some.

@@ -17,7 +17,7 @@ use crate::classwise::Tally;
 use crate::cumulative::CumulativeDifference;
 use crate::equal_mass::bins_of_equal_mass;
 use crate::metric::serde_metric;
-use crate::predictions::{check, for_rows};
+use crate::predictions::{BLOCK, check, for_rows};
 use crate::ranking::TieGroup;
 use crate::selective::SelectiveScores;
 use crate::smooth::smooth_calibration;
@@ -189,9 +189,6 @@ impl FullEvaluation {
         Self { fixed, classwise, rows: RowScores::default() }
     }
 }
-
-/// Rows that are looked at together by one thread.
-const BLOCK: usize = 16_384;
 
 /// What a [`FullEvaluation`] comes to.
 ///

@@ -1,5 +1,6 @@
 //! What a metric can be computed from: one trait over the three kinds of prediction.
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use softlabel_core::{Error, LogProbabilities, Logits, Probabilities, Result, Scalar};
 use softlabel_kernels::{RowStatistics, log_softmax_in_place, softmax_in_place};
 
@@ -215,6 +216,30 @@ pub(crate) fn for_each_row(
 ) -> Result<()> {
     check(predictions, labels)?;
     for_rows(predictions, labels, 0..predictions.rows(), each)
+}
+
+/// Rows that are looked at together by one thread.
+pub(crate) const BLOCK: usize = 16_384;
+
+/// Checks that predictions and labels fit, then gives the rows that count to copies of `empty`, one a block of rows, in
+/// parallel; in the order of the blocks.
+pub(crate) fn in_blocks<P: Clone + Send + Sync>(
+    predictions: &(impl Predictions + ?Sized),
+    labels: &(impl Observed + ?Sized),
+    empty: &P,
+    add: impl Fn(&mut P, &RowStatistics, Weight, &[f64]) + Sync,
+) -> Result<Vec<P>> {
+    check(predictions, labels)?;
+    let block = |block: usize| {
+        let start = block * BLOCK;
+        let mut part = empty.clone();
+        let rows = start..predictions.rows().min(start + BLOCK);
+        for_rows(predictions, labels, rows, |row, weight, probabilities| {
+            add(&mut part, row, weight, probabilities);
+        })?;
+        Ok(part)
+    };
+    (0..predictions.rows().div_ceil(BLOCK)).into_par_iter().map(block).collect()
 }
 
 /// The same for a part of the rows, of predictions and labels that fit.

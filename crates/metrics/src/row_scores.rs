@@ -6,6 +6,7 @@ use softlabel_kernels::RowStatistics;
 
 use crate::brier::brier_of;
 use crate::number::all_or_infinite;
+use crate::predictions::in_blocks;
 use crate::{Forecast, Forecasts, Observed, Predictions, RiskCoverageCurve, Weight};
 
 /// Of every row that counts the confidence, whether the top class is right, the negative
@@ -50,10 +51,11 @@ impl RowScores {
         predictions: &(impl Predictions + ?Sized),
         labels: &(impl Observed + ?Sized),
     ) -> Result<Self> {
+        let add = |part: &mut Self, row: &RowStatistics, weight, _: &[f64]| part.push(row, weight);
         let mut rows = Self::default();
-        crate::predictions::for_each_row(predictions, labels, |row, weight, _| {
-            rows.push(row, weight);
-        })?;
+        for part in in_blocks(predictions, labels, &rows, add)? {
+            rows.append(&part);
+        }
         Ok(rows)
     }
 

@@ -47,8 +47,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error, Fraction, Result};
 use softlabel_kernels::{CompensatedSum, RowStatistics};
 
-use crate::accumulator::value_over;
-use crate::predictions::for_each_row;
+use crate::accumulator::{update_in_blocks, value_over};
 use crate::ranking::{Ranking, TieGroup};
 use crate::{Accumulator, Observed, Predictions, Weight};
 
@@ -159,7 +158,7 @@ impl Accumulator for SelectiveClassification {
             let what = "predictions to rank by energy";
             return Err(Error::mismatch(what, "logits", "probabilities or their logarithms"));
         }
-        for_each_row(predictions, labels, |row, weight, _| self.add_weighted(row, weight))
+        update_in_blocks(self, predictions, labels)
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
