@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (reading, step) = train(&teacher)?;
         let share = 100.0 * reading.as_secs_f64() / (reading + step).as_secs_f64();
         println!(
-            "{encoding:<6} reading {:>7.1} µs, the rest of the step {:>8.1} µs, share {share:.2} %",
+            "{:<6} reading {:>7.1} µs, the rest of the step {:>8.1} µs, share {share:.2} %",
+            encoding.to_string(),
             1e6 * reading.as_secs_f64(),
             1e6 * step.as_secs_f64()
         );

@@ -72,7 +72,8 @@ fn overwriting_replaces_the_run_and_nothing_beside_it() {
     assert_eq!(place.names("out/predictions"), ["only"]);
     assert_eq!(place.names("out/predictions/only"), ["seed-9"]);
     assert!(place.names("out/calibrators").is_empty());
-    assert_eq!(place.read("out/metrics.jsonl").lines().count(), 3);
+    // A training, an epoch, the errors of two splits, a lesson and a score.
+    assert_eq!(place.read("out/metrics.jsonl").lines().count(), 6);
 }
 
 #[test]
