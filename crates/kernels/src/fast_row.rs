@@ -3,42 +3,19 @@
 //! The formulas are those of [`RowStatistics::from_logits`], which is the plain path that this one is
 //! tested against; here all exponentials of a row are computed together, eight at a time, and kept.
 //!
-//! Numerical notes: everything is computed in `f64`.
-//! e^x = 2^n·e^r with n = round(x·log₂ e) and r = x − n·ln 2, ln 2 in two parts so that n·(high part)
-//! is exact, and e^r as its Taylor polynomial of degree 13, whose remainder for |r| ≤ ln 2 / 2 is
-//! below 5e-18; with rounding a result is within about 1 ulp.
+//! Numerical notes: everything is computed in `f64`, with the vectors and the exponential of
+//! [`rows`](crate::rows).
 //! Where e^x would be subnormal it is 0.
-//! A sum has eight parts, each a lane of a vector.
+//! A sum has as many parts as a vector has lanes.
 //!
 //! The best of what the processor offers is chosen at run time; between sets of instructions results
 //! differ in the last bits, on one machine they do not.
 
 use crate::RowStatistics;
-
-/// Numbers that are computed together.
-const LANES: usize = 8;
-type Lanes = [f64; LANES];
-
-/// log₂ e, and 1.5·2⁵², adding and subtracting which rounds to a whole number.
-const LOG2_E: f64 = std::f64::consts::LOG2_E;
-const ROUNDER: f64 = 6_755_399_441_055_744.0;
-/// ln 2 as a number of 38 bits, a product of which with a whole number below 2¹⁴ is exact, and the
-/// rest.
-const LN2_HIGH: f64 = 0.693_147_180_558_298_7;
-const LN2_LOW: f64 = 1.646_594_958_289_708_2e-12;
-/// Below this e^x would be subnormal.
-const LOWEST: f64 = -708.396_418_532_264;
-/// 1/n! for n = 13, …, 0.
-const RECIPROCAL_FACTORIALS: [f64; 14] = {
-    let mut coefficients = [1.0; 14];
-    let (mut factorial, mut n) = (1.0, 0);
-    while n < 14 {
-        coefficients[13 - n] = 1.0 / factorial;
-        n += 1;
-        factorial *= n as f64;
-    }
-    coefficients
-};
+use crate::rows::dispatch::{Instructions, Kernel};
+use crate::rows::element::sealed::Launch;
+use crate::rows::sweep::sweep;
+use crate::rows::vector::{Lanes, MOST_LANES, Vector, Write, read_part};
 
 impl RowStatistics {
     /// Replaces a row of unnormalized scores z by its probabilities; the statistics of the row.
@@ -56,129 +33,93 @@ impl RowStatistics {
     /// assert!((statistics.label_log_probability - 0.25f64.ln()).abs() < 1e-15);
     /// ```
     pub fn from_logits_in_place(row: &mut [f64], label: usize) -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("fma")
-            {
-                // SAFETY: the processor has these instructions.
-                #[allow(unsafe_code)]
-                return unsafe { with_avx512(row, label) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the processor has these instructions.
-                #[allow(unsafe_code)]
-                return unsafe { with_avx2(row, label) };
-            }
-        }
-        statistics::<{ cfg!(target_arch = "aarch64") }>(row, label)
+        let mut statistics = None;
+        f64::launch(Instructions::current(), Row { row, label, statistics: &mut statistics });
+        statistics
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
-fn with_avx512(row: &mut [f64], label: usize) -> Option<RowStatistics> {
-    statistics::<true>(row, label)
+/// A row, and where its statistics go.
+struct Row<'a> {
+    row: &'a mut [f64],
+    label: usize,
+    statistics: &'a mut Option<RowStatistics>,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn with_avx2(row: &mut [f64], label: usize) -> Option<RowStatistics> {
-    statistics::<true>(row, label)
-}
-
-/// a·b + c, in one rounding where that is an instruction.
-#[allow(clippy::inline_always)] // Inlined into the functions that have the instructions.
-#[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-#[allow(clippy::inline_always)] // As above.
-#[inline(always)]
-fn exp<const FUSED: bool>(x: Lanes) -> Lanes {
-    let (mut r, mut shifted, mut result) = (x, x, [RECIPROCAL_FACTORIALS[0]; LANES]);
-    for i in 0..LANES {
-        shifted[i] = multiply_add::<FUSED>(x[i], LOG2_E, ROUNDER);
-        let n = shifted[i] - ROUNDER;
-        r[i] = multiply_add::<FUSED>(-n, LN2_LOW, multiply_add::<FUSED>(-n, LN2_HIGH, x[i]));
+impl Kernel<f64> for Row<'_> {
+    #[inline(always)]
+    fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
+        *self.statistics = statistics::<V>(self.row, self.label);
     }
-    for coefficient in &RECIPROCAL_FACTORIALS[1..] {
-        for i in 0..LANES {
-            result[i] = multiply_add::<FUSED>(result[i], r[i], *coefficient);
-        }
-    }
-    for i in 0..LANES {
-        // The lowest bits of `shifted` are those of n.
-        let scaled = result[i].to_bits().wrapping_add(shifted[i].to_bits() << 52);
-        result[i] = if x[i] < LOWEST { 0.0 } else { f64::from_bits(scaled) };
-    }
-    result
 }
 
-/// The larger one of two numbers neither of which is NaN.
-#[allow(clippy::inline_always)] // As above.
+#[allow(unsafe_code)]
 #[inline(always)]
-fn larger(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
-}
-
-#[allow(clippy::inline_always)] // As above.
-#[inline(always)]
-fn statistics<const FUSED: bool>(row: &mut [f64], label: usize) -> Option<RowStatistics> {
+fn statistics<V: Lanes<Scalar = f64> + Write<f64>>(
+    row: &mut [f64],
+    label: usize,
+) -> Option<RowStatistics> {
     let label_logit = *row.get(label)?;
-    let (highest, second) = leaders(row);
+    let (highest, second) = leaders::<V>(row);
     if highest == f64::NEG_INFINITY {
         return None;
     }
-    let top_class = first_equal(row, highest)?;
-
-    let (mut rest, mut squares, mut weighted) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let (blocks, tail) = row.as_chunks_mut::<LANES>();
-    for block in blocks {
-        let mut differences = *block;
-        for i in 0..LANES {
-            differences[i] = block[i] - highest;
-        }
-        *block = exp::<FUSED>(differences);
-        for i in 0..LANES {
-            // Where the exponential is 0 the difference may be −∞.
-            let term = differences[i] * block[i];
-            weighted[i] += if block[i] == 0.0 { 0.0 } else { term };
-        }
+    let top_class = first_equal::<V>(row, highest)?;
+    let size = row.len();
+    let at_row = row.as_mut_ptr();
+    let (down, zero) = (V::splat(-highest), V::splat(0.0));
+    let mut weighted = [zero; 4];
+    // SAFETY: all offsets stay below the length of the row.
+    unsafe {
+        sweep!(size, V::LANES;
+            (slot, at) {
+                let difference = V::load(at_row.add(at)).add(down);
+                let e = difference.exp();
+                // Where the exponential is 0 the difference may be −∞.
+                weighted[slot] = e.mul_add_if_nonzero(difference, weighted[slot]);
+                e.store(at_row.add(at));
+            }
+            (slot, at, count) {
+                let difference = read_part::<V, f64>(at_row.add(at), count).add(down);
+                let e = difference.keep(count, f64::NEG_INFINITY).exp();
+                weighted[slot] = e.mul_add_if_nonzero(difference, weighted[slot]);
+                e.write_part(at_row.add(at), count);
+            }
+        );
     }
-    let mut last = [f64::NEG_INFINITY; LANES];
-    for (to, from) in last.iter_mut().zip(&*tail) {
-        *to = from - highest;
-    }
-    let exponentials = exp::<FUSED>(last);
-    for (i, to) in tail.iter_mut().enumerate() {
-        *to = exponentials[i];
-        weighted[i] += if *to == 0.0 { 0.0 } else { last[i] * *to };
-    }
-
     // The 1 of the top class would swallow the digits of the others.
     row[top_class] = 0.0;
-    let (blocks, tail) = row.as_chunks::<LANES>();
-    for block in blocks {
-        for i in 0..LANES {
-            rest[i] += block[i];
-            squares[i] = multiply_add::<FUSED>(block[i], block[i], squares[i]);
-        }
-    }
-    for (i, &value) in tail.iter().enumerate() {
-        rest[i] += value;
-        squares[i] = multiply_add::<FUSED>(value, value, squares[i]);
+    let at_row = row.as_mut_ptr();
+    let (mut rest, mut squares) = ([zero; 4], [zero; 4]);
+    // SAFETY: as above.
+    unsafe {
+        sweep!(size, V::LANES;
+            (slot, at) {
+                let e = V::load(at_row.add(at));
+                rest[slot] = rest[slot].add(e);
+                squares[slot] = e.mul_add(e, squares[slot]);
+            }
+            (slot, at, count) {
+                let e = read_part::<V, f64>(at_row.add(at), count);
+                rest[slot] = rest[slot].add(e);
+                squares[slot] = e.mul_add(e, squares[slot]);
+            }
+        );
     }
     row[top_class] = 1.0;
-    let [rest, squares, weighted] =
-        [rest, squares, weighted].map(|lanes| lanes.iter().sum::<f64>());
-
-    let total = 1.0 + rest;
-    let share = total.recip();
-    for value in row.iter_mut() {
-        *value *= share;
+    let at_row = row.as_mut_ptr();
+    let (rest, squares, weighted) = (total(rest), total(squares), total(weighted));
+    let share = (1.0 + rest).recip();
+    let shares = V::splat(share);
+    // SAFETY: as above.
+    unsafe {
+        sweep!(size, V::LANES;
+            (_slot, at) { V::load(at_row.add(at)).mul(shares).store(at_row.add(at)); }
+            (_slot, at, count) {
+                let e = read_part::<V, f64>(at_row.add(at), count);
+                e.mul(shares).write_part(at_row.add(at), count);
+            }
+        );
     }
     let log_total = rest.ln_1p();
     let label_difference = label_logit - highest;
@@ -196,38 +137,63 @@ fn statistics<const FUSED: bool>(row: &mut [f64], label: usize) -> Option<RowSta
     })
 }
 
+#[inline(always)]
+fn total<V: Vector>([a, b, c, d]: [V; 4]) -> f64 {
+    a.add(b).add(c.add(d)).sum()
+}
+
 /// The largest value of a row and the largest of the others; −∞, the largest of nothing, if there
 /// are none.
-#[allow(clippy::inline_always)] // As above.
+#[allow(unsafe_code)]
 #[inline(always)]
-fn leaders(row: &[f64]) -> (f64, f64) {
-    let (mut first, mut second) = ([f64::NEG_INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    let (blocks, tail) = row.as_chunks::<LANES>();
-    for block in blocks {
-        for i in 0..LANES {
-            let lower = if first[i] < block[i] { first[i] } else { block[i] };
-            second[i] = larger(lower, second[i]);
-            first[i] = larger(block[i], first[i]);
-        }
+fn leaders<V: Lanes<Scalar = f64>>(row: &[f64]) -> (f64, f64) {
+    let lowest = V::splat(f64::NEG_INFINITY);
+    let (mut first, mut second) = ([lowest; 4], [lowest; 4]);
+    let from = row.as_ptr();
+    // SAFETY: all offsets stay below the length of the row.
+    unsafe {
+        sweep!(row.len(), V::LANES;
+            (slot, at) {
+                let value = V::load(from.add(at));
+                second[slot] = second[slot].max(first[slot].min(value));
+                first[slot] = first[slot].max(value);
+            }
+            (slot, at, count) {
+                let value = read_part::<V, f64>(from.add(at), count).keep(count, f64::NEG_INFINITY);
+                second[slot] = second[slot].max(first[slot].min(value));
+                first[slot] = first[slot].max(value);
+            }
+        );
     }
     let (mut highest, mut next) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    for &value in first.iter().chain(&second).chain(tail) {
-        if value > highest {
-            (next, highest) = (highest, value);
-        } else if value > next {
-            next = value;
+    for vector in first.into_iter().chain(second) {
+        let mut lanes = [f64::NEG_INFINITY; MOST_LANES];
+        // SAFETY: no vector has more lanes.
+        unsafe { vector.store(lanes.as_mut_ptr()) }
+        for &value in &lanes[..V::LANES] {
+            if value > highest {
+                (next, highest) = (highest, value);
+            } else if value > next {
+                next = value;
+            }
         }
     }
     (highest, next)
 }
 
 /// The first index of a value.
-#[allow(clippy::inline_always)] // As above.
+#[allow(unsafe_code)]
 #[inline(always)]
-fn first_equal(row: &[f64], value: f64) -> Option<usize> {
-    let (blocks, _) = row.as_chunks::<LANES>();
-    let holds = |block: &Lanes| block.iter().fold(0, |found, &x| found | u8::from(x == value)) > 0;
-    let start = blocks.iter().position(holds).unwrap_or(blocks.len()) * LANES;
+fn first_equal<V: Lanes<Scalar = f64>>(row: &[f64], value: f64) -> Option<usize> {
+    let wanted = V::splat(value);
+    let mut start = 0;
+    while start + V::LANES <= row.len() {
+        // SAFETY: a whole vector is left.
+        if unsafe { V::load(row.as_ptr().add(start)) }.any_equal(wanted) {
+            break;
+        }
+        start += V::LANES;
+    }
     Some(start + row.get(start..)?.iter().position(|&x| x == value)?)
 }
 
@@ -236,6 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rows::with_cpu_features;
 
     fn assert_close(found: &RowStatistics, expected: &RowStatistics) {
         assert_eq!((found.label, found.top_class), (expected.label, expected.top_class));
@@ -257,15 +224,15 @@ mod tests {
         }
     }
 
-    type Path = fn(&mut [f64], usize) -> Option<RowStatistics>;
-
     fn check(row: &[f64], label: usize) {
         let expected = RowStatistics::from_logits(row, label);
-        let paths: [Path; 3] =
-            [RowStatistics::from_logits_in_place, statistics::<false>, statistics::<true>];
-        for path in paths {
+        for features in ["avx512", "avx2", "portable", "neon"] {
             let mut probabilities = row.to_vec();
-            let found = path(&mut probabilities, label);
+            let found = with_cpu_features(features, || {
+                RowStatistics::from_logits_in_place(&mut probabilities, label)
+            });
+            // Features that the processor does not have are left out.
+            let Some(found) = found else { continue };
             let Some(expected) = expected else {
                 assert_eq!(found, None);
                 assert_eq!(probabilities, row);
