@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use anyhow::{Result, bail};
 use softlabel::metrics::{
-    Bootstrap, ConfidenceScore, Forecasts, evaluate, selective_classification,
+    Accumulator, Bootstrap, ConfidenceScore, Evaluation, Forecasts, SelectiveClassification,
 };
 use softlabel::posthoc::{
     DirichletCalibration, Interpolation, IsotonicRegression, MatrixScaling, Odir,
@@ -107,9 +107,10 @@ impl Operation for Calibrations {
                 drop(black_box(map));
             }
             ("metrics", _) => {
-                black_box(evaluate(logits, labels, BINS)?);
-                let score = ConfidenceScore::default();
-                drop(black_box(selective_classification(logits, labels, score)?));
+                let ranked = SelectiveClassification::new(ConfidenceScore::default());
+                let mut both = (Evaluation::new(BINS)?, ranked);
+                both.update(logits, labels)?;
+                drop(black_box(both.compute()));
             }
             ("bootstrap", Some(forecasts)) => {
                 let bootstrap = Bootstrap::new(REPLICATES, 0)?;

@@ -44,6 +44,14 @@ pub trait Accumulator: Clone + Send + Sync {
         self.add_weighted(row, Weight::ONE);
     }
 
+    /// Whether predictions of this kind can be added.
+    ///
+    /// # Errors
+    /// If the metric is not defined for it.
+    fn check_kind(&self, _predictions: &(impl Predictions + ?Sized)) -> Result<()> {
+        Ok(())
+    }
+
     /// Adds everything that was added to `other`.
     ///
     /// # Errors
@@ -72,21 +80,63 @@ pub trait Accumulator: Clone + Send + Sync {
         predictions: &(impl Predictions + ?Sized),
         labels: &(impl Observed + ?Sized),
     ) -> Result<()> {
-        update_in_blocks(self, predictions, labels)
+        self.check_kind(predictions)?;
+        let mut empty = self.clone();
+        empty.reset();
+        let add = |part: &mut Self, row: &RowStatistics, weight, _: &[f64]| {
+            part.add_weighted(row, weight);
+        };
+        let parts = in_blocks(predictions, labels, &empty, add)?;
+        parts.iter().try_for_each(|part| self.merge(part))
     }
 }
 
-/// What [`Accumulator::update`] does.
-pub(crate) fn update_in_blocks<A: Accumulator>(
-    accumulator: &mut A,
-    predictions: &(impl Predictions + ?Sized),
-    labels: &(impl Observed + ?Sized),
-) -> Result<()> {
-    let mut empty = accumulator.clone();
-    empty.reset();
-    let add = |part: &mut A, row: &RowStatistics, weight, _: &[f64]| part.add_weighted(row, weight);
-    let parts = in_blocks(predictions, labels, &empty, add)?;
-    parts.iter().try_for_each(|part| accumulator.merge(part))
+/// Two metrics in one look at the rows.
+///
+/// ```
+/// use softlabel_core::{Labels, Logits};
+/// use softlabel_metrics::{Accumulator, Accuracy, NegativeLogLikelihood};
+///
+/// let mut both = (Accuracy::default(), NegativeLogLikelihood::default());
+/// both.update(&Logits::new(&[0.0f32, 0.0], 2)?, &Labels::new(&[0], 2)?)?;
+/// let (accuracy, likelihood) = both.compute().unwrap();
+/// assert_eq!(accuracy, Some(1.0));
+/// assert!((likelihood.unwrap() - 2.0f64.ln()).abs() < 1e-15);
+/// # Ok::<(), softlabel_metrics::Error>(())
+/// ```
+impl<A: Accumulator, B: Accumulator> Accumulator for (A, B) {
+    type Value = (Option<A::Value>, Option<B::Value>);
+
+    fn add_weighted(&mut self, row: &RowStatistics, weight: Weight) {
+        self.0.add_weighted(row, weight);
+        self.1.add_weighted(row, weight);
+    }
+
+    fn check_kind(&self, predictions: &(impl Predictions + ?Sized)) -> Result<()> {
+        self.0.check_kind(predictions)?;
+        self.1.check_kind(predictions)
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<()> {
+        let mut first = self.0.clone();
+        first.merge(&other.0)?;
+        self.1.merge(&other.1)?;
+        self.0 = first;
+        Ok(())
+    }
+
+    fn compute(&self) -> Option<Self::Value> {
+        (self.samples() > 0).then(|| (self.0.compute(), self.1.compute()))
+    }
+
+    fn samples(&self) -> u64 {
+        self.0.samples()
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+        self.1.reset();
+    }
 }
 
 /// The state of `accumulator` once it has seen all of the predictions, of which there must be some.

@@ -47,7 +47,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error, Fraction, Result};
 use softlabel_kernels::{CompensatedSum, RowStatistics};
 
-use crate::accumulator::{update_in_blocks, value_over};
+use crate::accumulator::value_over;
 use crate::ranking::{Ranking, TieGroup};
 use crate::{Accumulator, Observed, Predictions, Weight};
 
@@ -149,16 +149,12 @@ impl Accumulator for SelectiveClassification {
         self.ranking.add(self.score.of(row), row.is_correct(), weight);
     }
 
-    fn update(
-        &mut self,
-        predictions: &(impl Predictions + ?Sized),
-        labels: &(impl Observed + ?Sized),
-    ) -> Result<()> {
+    fn check_kind(&self, predictions: &(impl Predictions + ?Sized)) -> Result<()> {
         if self.score == ConfidenceScore::Energy && !predictions.are_logits() {
             let what = "predictions to rank by energy";
             return Err(Error::mismatch(what, "logits", "probabilities or their logarithms"));
         }
-        update_in_blocks(self, predictions, labels)
+        Ok(())
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
