@@ -21,7 +21,7 @@ fn metrics(criterion: &mut Criterion) {
         let noise = -(-Tensor::rand([rows, classes], size).log()).log();
         let labels = (&tensor / 2.0 + noise).argmax(-1, false);
         let (Ok(logits), Ok(labels)) =
-            (to_logits::<f32>(&tensor), to_labels(&labels, classes as usize))
+            (to_logits::<f32>(&tensor), to_labels(&labels, usize::try_from(classes).unwrap()))
         else {
             return;
         };

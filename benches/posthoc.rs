@@ -26,7 +26,7 @@ fn temperature(criterion: &mut Criterion) {
     for (rows, classes) in [(5_000, 10), (5_000, 100), (200_000, 100)] {
         let (tensor, labels) = predictions(rows, classes);
         let (Ok(logits), Ok(labels)) =
-            (to_logits::<f32>(&tensor), to_labels(&labels, classes as usize))
+            (to_logits::<f32>(&tensor), to_labels(&labels, usize::try_from(classes).unwrap()))
         else {
             return;
         };
@@ -46,7 +46,7 @@ fn maps(criterion: &mut Criterion) {
     let (rows, classes) = (5_000, 100);
     let (tensor, labels) = predictions(rows, classes);
     let (Ok(logits), Ok(labels)) =
-        (to_logits::<f32>(&tensor), to_labels(&labels, classes as usize))
+        (to_logits::<f32>(&tensor), to_labels(&labels, usize::try_from(classes).unwrap()))
     else {
         return;
     };

@@ -34,14 +34,17 @@ impl RowStatistics {
     /// ```
     pub fn from_logits_in_place(row: &mut [f64], label: usize) -> Option<Self> {
         let mut statistics = None;
-        f64::launch(Instructions::current(), Row { row, label, statistics: &mut statistics });
+        f64::launch(
+            Instructions::current(),
+            Row { logits: row, label, statistics: &mut statistics },
+        );
         statistics
     }
 }
 
 /// A row, and where its statistics go.
 struct Row<'a> {
-    row: &'a mut [f64],
+    logits: &'a mut [f64],
     label: usize,
     statistics: &'a mut Option<RowStatistics>,
 }
@@ -49,7 +52,7 @@ struct Row<'a> {
 impl Kernel<f64> for Row<'_> {
     #[inline(always)]
     fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
-        *self.statistics = statistics::<V>(self.row, self.label);
+        *self.statistics = statistics::<V>(self.logits, self.label);
     }
 }
 

@@ -31,6 +31,8 @@
 //! ```
 
 mod bins;
+// Inlined into entry points that alone have the instructions switched on.
+#[allow(clippy::inline_always)]
 mod fast_row;
 mod isotonic;
 mod isotonic_regression;

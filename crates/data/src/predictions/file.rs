@@ -277,16 +277,14 @@ impl PredictionFile {
         const WHAT: &str = "rows of a number a class";
         let read = || match &self.content {
             Content::Arrays { arrays, .. } => {
-                let array = match key {
-                    Some(key) => self.named(arrays, WHAT, key)?,
-                    None => {
-                        let fits = |array: &&Array| matches!(array.info.shape[..], [_, width] if width == classes);
-                        match arrays.iter().filter(fits).collect::<Vec<_>>()[..] {
-                            [array] => array,
-                            [] => return Err(self.absent(WHAT, "a key")),
-                            ref several => return Err(ambiguous(WHAT, "a key", several)),
-                        }
-                    }
+                let fits =
+                    |array: &&Array| matches!(array.info.shape[..], [_, width] if width == classes);
+                let fitting: Vec<_> = arrays.iter().filter(fits).collect();
+                let array = match (key, &fitting[..]) {
+                    (Some(key), _) => self.named(arrays, WHAT, key)?,
+                    (None, [array]) => array,
+                    (None, []) => return Err(self.absent(WHAT, "a key")),
+                    (None, several) => return Err(ambiguous(WHAT, "a key", several)),
                 };
                 targets::rows_of_array(&self.path, array, classes)
             }
