@@ -105,7 +105,7 @@ pub fn lend_probabilities<T: Scalar + slices::Element>(
 /// use softlabel_tensor::log_probabilities_like;
 /// use tch::{Kind, Tensor};
 /// let half = 0.5f64.ln();
-/// let rows = LogProbabilities::new(&[half, half], 2)?;
+/// let rows = LogProbabilities::new(vec![half, half], 2)?;
 /// let logits = Tensor::from_slice(&[3.0f32, 3.0]).view((1, 1, 2));
 /// let tensor = log_probabilities_like(&rows, &logits)?;
 /// assert_eq!((tensor.size(), tensor.kind()), (vec![1, 1, 2], Kind::Float));
