@@ -12,25 +12,21 @@ use softlabel::posthoc::{
 use softlabel::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-/// Overconfident logits, and labels drawn from half of them.
-fn predictions(rows: i64, classes: i64) -> (Tensor, Tensor) {
+/// Overconfident logits, and labels drawn from half of them; the logits as a tensor too.
+fn predictions(rows: i64, classes: i64) -> Option<(Tensor, Logits<'static, f32>, Labels)> {
     tch::manual_seed(0);
     let size = (Kind::Float, Device::Cpu);
-    let logits = Tensor::randn([rows, classes], size) * 3.0;
+    let tensor = Tensor::randn([rows, classes], size) * 3.0;
     let noise = -(-Tensor::rand([rows, classes], size).log()).log();
-    let labels = (&logits / 2.0 + noise).argmax(-1, false);
-    (logits, labels)
+    let labels = (&tensor / 2.0 + noise).argmax(-1, false);
+    let labels = to_labels(&labels, usize::try_from(classes).ok()?).ok()?;
+    let logits = to_logits::<f32>(&tensor).ok()?;
+    Some((tensor, logits, labels))
 }
 
 fn temperature(criterion: &mut Criterion) {
     for (rows, classes) in [(5_000, 10), (5_000, 100), (200_000, 100)] {
-        let (tensor, labels) = predictions(rows, classes);
-        let (Ok(logits), Ok(labels)) = (
-            to_logits::<f32>(&tensor),
-            to_labels(&labels, usize::try_from(classes).unwrap_or_default()),
-        ) else {
-            return;
-        };
+        let Some((tensor, logits, labels)) = predictions(rows, classes) else { return };
         let mut group = criterion.benchmark_group(format!("temperature_{rows}x{classes}"));
         group.sample_size(20);
         group.bench_function("fit", |bencher| {
@@ -45,13 +41,7 @@ fn temperature(criterion: &mut Criterion) {
 
 fn maps(criterion: &mut Criterion) {
     let (rows, classes) = (5_000, 100);
-    let (tensor, labels) = predictions(rows, classes);
-    let (Ok(logits), Ok(labels)) = (
-        to_logits::<f32>(&tensor),
-        to_labels(&labels, usize::try_from(classes).unwrap_or_default()),
-    ) else {
-        return;
-    };
+    let Some((_, logits, labels)) = predictions(rows, classes) else { return };
     let mut group = criterion.benchmark_group(format!("maps_{rows}x{classes}"));
     group.sample_size(10);
     group.bench_function("platt", |bencher| {

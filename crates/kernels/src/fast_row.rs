@@ -15,7 +15,7 @@ use crate::RowStatistics;
 use crate::rows::dispatch::{Instructions, Kernel};
 use crate::rows::element::sealed::Launch;
 use crate::rows::sweep::sweep;
-use crate::rows::vector::{Lanes, MOST_LANES, Vector, Write, read_part};
+use crate::rows::vector::{Lanes, MOST_LANES, Write, read_part, sum_of};
 
 impl RowStatistics {
     /// Replaces a row of unnormalized scores z by its probabilities; the statistics of the row.
@@ -111,7 +111,8 @@ fn statistics<V: Lanes<Scalar = f64> + Write<f64>>(
     }
     row[top_class] = 1.0;
     let at_row = row.as_mut_ptr();
-    let (rest, squares, weighted) = (total(rest), total(squares), total(weighted));
+    let (rest, squares) = (sum_of(rest).sum(), sum_of(squares).sum());
+    let weighted = sum_of(weighted).sum();
     let share = (1.0 + rest).recip();
     let shares = V::splat(share);
     // SAFETY: as above.
@@ -138,11 +139,6 @@ fn statistics<V: Lanes<Scalar = f64> + Write<f64>>(
         label_gap: label_logit - if label == top_class { second } else { highest },
         log_sum_exp: Some(highest + log_total),
     })
-}
-
-#[inline(always)]
-fn total<V: Vector>([a, b, c, d]: [V; 4]) -> f64 {
-    a.add(b).add(c.add(d)).sum()
 }
 
 /// The largest value of a row and the largest of the others; −∞, the largest of nothing, if there

@@ -30,7 +30,7 @@ use crate::rows::dispatch::{Instructions, Kernel};
 use crate::rows::element::sealed::Launch;
 use crate::rows::exponential::ln;
 use crate::rows::sweep::sweep;
-use crate::rows::vector::{Lanes, Write, read, read_part};
+use crate::rows::vector::{Lanes, Write, most, read, read_part, sum_of};
 
 /// A thread takes about so many logits at a time.
 const BLOCK: usize = 1 << 16;
@@ -320,10 +320,7 @@ fn overview<V: Lanes<Scalar = f64> + Write<f64>>(row: &[f64]) -> (f64, f64) {
             }
         );
     }
-    let [a, b, c, d] = highest;
-    let highest = a.max(b).max(c.max(d)).largest();
-    let [a, b, c, d] = sums;
-    (highest, a.add(b).add(c.add(d)).sum())
+    (most(highest).largest(), sum_of(sums).sum())
 }
 
 /// The mean of highest − z over the classes of a row that can be; 0 if none can.
@@ -352,8 +349,7 @@ fn total<V: Lanes<Scalar = f64> + Write<f64>>(row: &[f64], highest: f64) -> f64 
             }
         );
     }
-    let [a, b, c, d] = sums;
-    a.add(b).add(c.add(d)).sum()
+    sum_of(sums).sum()
 }
 
 /// Σ d^j e^{βd} of a row, for j = 0, …, [`ORDER`].

@@ -193,35 +193,15 @@ fn soft_rows_are_fitted_to() {
         people += "0.75,0.25\n";
     }
     let place = place(&[("p.csv", &scores), ("people.csv", &people)]);
-    let object = json(place.softlabel(&[
-        "calibrate",
-        "p.csv",
-        "--labels",
-        "people.csv",
-        "--scores",
-        "probs",
-        "--method",
-        "temperature",
-        "--fit-rows",
-        "0..4",
-        "--json",
-    ]));
+    let fit = ["calibrate", "p.csv", "--labels", "people.csv", "--scores", "probs", "--method"];
+    let told = ["temperature", "--fit-rows", "0..4", "--json"];
+    let object = json(place.softlabel(&[&fit[..], &told].concat()));
     let temperature = object["parameters"]["temperature"].as_f64().unwrap();
     assert!((temperature - 2.0).abs() < 1e-9, "{object}");
     let soft = &object["test"]["after"]["soft_labels"];
     let entropy = -(0.75 * 0.75f64.ln() + 0.25 * 0.25f64.ln());
     assert!((soft["cross_entropy"].as_f64().unwrap() - entropy).abs() < 1e-9, "{soft}");
-    let refused = place.softlabel(&[
-        "calibrate",
-        "p.csv",
-        "--labels",
-        "people.csv",
-        "--scores",
-        "probs",
-        "--method",
-        "spline",
-    ]);
-    let error = refused.failure();
+    let error = place.softlabel(&[&fit[..], &["spline"]].concat()).failure();
     assert!(error.contains("distributions in place of labels"), "{error}");
 }
 

@@ -23,7 +23,7 @@ use super::problem::{Outcome, Problem, Rows};
 use super::scratch::Scratch;
 use super::sweep::{sweep, sweep_out};
 use super::target::RowTarget;
-use super::vector::{Lanes, Vector, Write, read, read_part};
+use super::vector::{Lanes, Write, most, read, read_part, sum_of};
 
 /// Vectors a block: sums are at most 16 additions deep before they go to `f64`, and a block fits the
 /// first cache whatever the vectors are.
@@ -456,18 +456,6 @@ where
 pub(crate) fn caps<T: Element, V: Lanes<Scalar = T::Sum>>(problem: &Problem<T>) -> (V, V) {
     let cap = problem.softcap.unwrap_or(T::Sum::ONE);
     (V::splat(cap), V::splat(T::Sum::ONE / cap))
-}
-
-/// The largest of four, lane by lane.
-#[inline(always)]
-pub(crate) fn most<V: Vector>([a, b, c, d]: [V; 4]) -> V {
-    a.max(b).max(c.max(d))
-}
-
-/// The sum of four, lane by lane.
-#[inline(always)]
-pub(crate) fn sum_of<V: Vector>([a, b, c, d]: [V; 4]) -> V {
-    a.add(b).add(c.add(d))
 }
 
 /// The last sweep over a row.

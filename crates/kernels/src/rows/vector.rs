@@ -65,6 +65,18 @@ pub(crate) trait Vector: Copy {
     fn fence() {}
 }
 
+/// The largest of four, lane by lane.
+#[inline(always)]
+pub(crate) fn most<V: Vector>([a, b, c, d]: [V; 4]) -> V {
+    a.max(b).max(c.max(d))
+}
+
+/// The sum of four, lane by lane.
+#[inline(always)]
+pub(crate) fn sum_of<V: Vector>([a, b, c, d]: [V; 4]) -> V {
+    a.add(b).add(c.add(d))
+}
+
 /// Reading numbers of a type into a vector.
 pub(crate) trait Read<T: Convert>: Vector {
     /// # Safety

@@ -15,11 +15,11 @@ use super::super::dispatch::Kernel;
 use super::super::element::Element;
 use super::super::element::sealed::{Convert, Real};
 use super::super::exponential::ln;
-use super::super::long::{base_above, most, rescale, sum_of};
+use super::super::long::{base_above, rescale};
 use super::super::scratch::Scratch;
 use super::super::sweep::{sweep, sweep_out};
 use super::super::target::DenseRows;
-use super::super::vector::{Lanes, MOST_LANES, Read, Write, read, read_part};
+use super::super::vector::{Lanes, MOST_LANES, Read, Write, most, read, read_part, sum_of};
 use super::careful::careful_row;
 use super::{Divergence, Problem};
 
