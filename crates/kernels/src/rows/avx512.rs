@@ -115,6 +115,49 @@ impl Vector for Single {
         }
     }
     #[inline(always)]
+    fn exp_four(values: [Self; 4]) -> [Self; 4] {
+        use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
+        unsafe {
+            let one = _mm512_set1_ps(1.0);
+            #[allow(clippy::cast_possible_truncation)]
+            let log2_e = _mm512_set1_ps(LOG2_E as f32);
+            let x = values.map(|value| value.0);
+            let mut is_normal = [0; 4];
+            let mut n = x;
+            let mut r = x;
+            for i in 0..4 {
+                is_normal[i] = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x[i], _mm512_set1_ps(LOWEST));
+                n[i] = _mm512_mul_ps(x[i], log2_e);
+            }
+            for i in 0..4 {
+                n[i] = _mm512_roundscale_ps::<NEAREST>(n[i]);
+            }
+            for i in 0..4 {
+                r[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(LN2_HIGH), x[i]);
+            }
+            for i in 0..4 {
+                r[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(LN2_LOW), r[i]);
+            }
+            let mut p = [_mm512_set1_ps(EXP[0]); 4];
+            for coefficient in &EXP[1..] {
+                let coefficient = _mm512_set1_ps(*coefficient);
+                for i in 0..4 {
+                    p[i] = _mm512_fmadd_ps(p[i], r[i], coefficient);
+                }
+            }
+            for _ in 0..2 {
+                for i in 0..4 {
+                    p[i] = _mm512_fmadd_ps(p[i], r[i], one);
+                }
+            }
+            let mut powers = values;
+            for i in 0..4 {
+                powers[i] = Single(_mm512_maskz_scalef_ps(is_normal[i], p[i], n[i]));
+            }
+            powers
+        }
+    }
+    #[inline(always)]
     fn tanh(self) -> Self {
         use single::{TANH, TANH_LARGE, TANH_SMALL};
         unsafe {

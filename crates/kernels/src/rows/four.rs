@@ -92,7 +92,7 @@ impl<V: Vector> Vector for Four<V> {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        four!(i => self.0[i].exp())
+        Four(V::exp_four(self.0))
     }
     #[inline(always)]
     fn tanh(self) -> Self {

@@ -1,18 +1,18 @@
 //! Rows of many classes that are contiguous: vectors run along the row.
 //!
-//! A row is taken in blocks that fit the first cache.
-//! One sweep over a block finds its largest logit and Σ t_k·z_k, a second, from the cache, computes
-//! e^{z_k − M} against the largest logit M so far, adds it up and keeps it in a scratch row.
+//! A row is taken in blocks that fit the first cache, and each block in one sweep: e^{z_k − b} against a base b is
+//! computed, added up and kept in a scratch row, and Σ t_k·(z_k − b) is added up beside it.
+//! Any b will do that no z_k is far above, and the label's logit nearly always is one.
+//! Where it is not, the sum of the block tells, and the block is swept again against its largest logit; so a row costs
+//! no search for its largest logit.
 //! Partial sums are f32 within a block and `f64` beyond.
 //! After the last block lse is known; each block of the scratch row, still in the second cache, is
-//! multiplied by e^{M − lse} once and less t_k is the gradient.
+//! multiplied by e^{b − lse} once and less t_k is the gradient.
 //! So a logit is read from memory once, written once, and costs one exponential.
 //!
 //! While a block is computed the next one is fetched, and so is where the gradient of this one goes, so that the
 //! processor does not wait for memory; the gradient of long rows that is too large for the caches is written past
 //! them, so that memory which is about to be overwritten is not read first.
-
-use std::ops::RangeInclusive;
 
 use super::careful::CarefulRow;
 use super::dispatch::Kernel;
@@ -50,8 +50,8 @@ impl<T: Element> Kernel<T> for Long<'_, '_, T> {
     }
 }
 
-/// The part of a row that was looked at: the largest z, the largest scaled logit, Σ e^{z − base},
-/// Σ t·(z − pivot), Σ d and the smallest d of the spread masses t = u + s·d.
+/// The part of a row that was looked at: the base, the largest scaled logit if it is asked for, Σ e^{z − base},
+/// Σ t·(z − base), Σ d and the smallest d of the spread masses t = u + s·d.
 struct Sums<A> {
     base: A,
     top: A,
@@ -60,6 +60,31 @@ struct Sums<A> {
     dense: f64,
     least: A,
 }
+
+impl<A: Real> Sums<A> {
+    /// Takes the base to a higher one, with a mass of so much looked at.
+    #[inline(always)]
+    fn raise(&mut self, base: A, mass: f64) {
+        // Against −∞ nothing was added up, and 0 stood in for it.
+        let from = if self.base == A::NEG_INFINITY { A::ZERO } else { self.base };
+        if mass != 0.0 {
+            self.product += mass * (from.to_f64() - base.to_f64());
+        }
+        self.total *= rescale(self.base, base);
+        self.base = base;
+    }
+}
+
+/// What a block comes to against a base, as [`Sums`]; the product without u if the masses are flat.
+struct Block<A> {
+    total: f64,
+    product: f64,
+    dense: f64,
+    least: A,
+}
+
+/// Beyond this a sum shows that the base is too low: e^44.
+const MOST: f64 = 1.8e19;
 
 /// e^{from − to} where the exponent of −∞ is 0.
 #[inline(always)]
@@ -77,31 +102,80 @@ impl<T: Element> Long<'_, '_, T> {
         let Rows { problem, range } = self.0;
         let classes = problem.layout.classes;
         let blocks = classes.div_ceil(VECTORS * V::LANES);
-        let scratch = Scratch::<T::Sum, 3>::take([classes, classes, blocks]);
+        // What a row comes to takes as long as a few dozen vectors of the next one, which is looked at meanwhile before
+        // the gradient is written. Rows of more blocks are too long for it to matter, or for two to stay in the cache.
+        let ahead = usize::from(GRADIENT && blocks == 1);
+        let turns = ahead + 1;
+        let scratch =
+            Scratch::<T::Sum, 3>::take([classes * turns, classes * turns, blocks * turns]);
         let [kept, spread, bases] = scratch.pieces;
-        for row in range {
-            // SAFETY: the row is one of the problem's and this kernel's alone; the scratch pieces
-            // are as long as a row, and as there are blocks.
-            unsafe {
-                one_row::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, kept, spread, bases);
+        let room = |turn: usize| Room {
+            kept: kept.wrapping_add(turn * classes),
+            spread: spread.wrapping_add(turn * classes),
+            bases: bases.wrapping_add(turn * blocks),
+        };
+        // SAFETY: the rows are the problem's and this kernel's alone; the scratch pieces are as long as a row, and as
+        // there are blocks, for each turn.
+        unsafe {
+            if ahead == 0 {
+                for row in range {
+                    let looked = look::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, room(0));
+                    if let Some(looked) = &looked {
+                        looked.finish::<V, CAPPED, GRADIENT, FLAT>(problem);
+                    }
+                }
+            } else {
+                let mut looked = [None, None];
+                for row in range.start..=range.end {
+                    let turn = row % 2;
+                    looked[turn] = None;
+                    if row < range.end {
+                        looked[turn] =
+                            look::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, room(turn));
+                    }
+                    if let Some(looked) = &looked[1 - turn] {
+                        looked.finish::<V, CAPPED, GRADIENT, FLAT>(problem);
+                    }
+                }
             }
         }
         V::fence();
     }
 }
 
+/// Scratch memory for a row.
+#[derive(Clone, Copy)]
+struct Room<A> {
+    /// For e^{z_k − base}: K numbers.
+    kept: *mut A,
+    /// For the spread masses, where they do not lie ready: K numbers.
+    spread: *mut A,
+    /// What the exponentials of each block are relative to.
+    bases: *mut A,
+}
+
+/// A row that was looked at once.
+struct Looked<T: Element> {
+    row: usize,
+    target: RowTarget<T::Sum>,
+    label_logits: [T; 2],
+    spread: Spread<T::Sum>,
+    room: Room<T::Sum>,
+    sums: Sums<T::Sum>,
+}
+
+/// Looks at a row; none if it does not count, which is reported.
+///
 /// # Safety
-/// The row is one of the problem's, and nobody else writes to it; `kept` and `spread` hold K
-/// numbers, `bases` one for each block.
+/// The row is one of the problem's, and nobody else writes to it; the room has K numbers each, and one for each block.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
+unsafe fn look<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
     problem: &Problem<T>,
     row: usize,
-    kept: *mut T::Sum,
-    spread: *mut T::Sum,
-    bases: *mut T::Sum,
-) where
+    room: Room<T::Sum>,
+) -> Option<Looked<T>>
+where
     T: Element,
     V: Lanes<Scalar = T::Sum> + Write<T>,
 {
@@ -115,59 +189,165 @@ unsafe fn one_row<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bo
             if GRADIENT {
                 problem.output.add(row * classes).write_bytes(0, classes);
             }
-            return;
+            return None;
         }
         let target = problem.target.row(row);
         let spread = if FLAT {
-            Spread::ready(spread)
+            Spread::ready(room.spread)
         } else {
-            spread_of::<T, V>(problem, row, &target, spread)
+            spread_of::<T, V>(problem, row, &target, room.spread)
         };
         let label_logits = target.points.map(|point| input.add(point.class).read());
-        let pivot = if CAPPED { T::Sum::ZERO } else { pivot(label_logits[0], problem.scale) };
-        let sums = look::<T, V, CAPPED, GRADIENT, FLAT>(
-            problem,
-            row,
-            (target.uniform, pivot),
-            spread,
-            kept,
-            bases,
-        );
-        let mass = if FLAT {
-            target.uniform.to_f64() * classes as f64
-        } else {
-            problem.check_row(row, sums.dense, sums.least.to_f64());
-            spread.uniform.to_f64() * classes as f64 + spread.dense.to_f64() * sums.dense
-        };
-        let base = (sums.base.to_f64(), sums.total.ln());
-        let product = (pivot.to_f64(), sums.product);
-        let mut outcome = problem.outcome(&target, base, product, mass, label_logits);
-        let is_finite = outcome.log_sum_exp.is_finite();
-        if !(is_finite && outcome.loss.is_finite()) {
-            // One row in a million at most, so what the compiler makes of it does not matter.
-            let slope = outcome.slope;
-            outcome = careful_row::<T, GRADIENT>(problem, row, is_finite);
-            if is_finite {
-                outcome.slope = slope;
-            }
-        }
-        problem.report(row, outcome.loss, outcome.log_sum_exp);
-        if !problem.correct.is_null() {
-            let own = T::Sum::widen(label_logits[0]) * problem.scale;
-            let correct = if is_finite {
-                problem.target.labels.is_some()
-                    && own == sums.top
-                    && !occurs::<T, V>(input, target.points[0].class, own, problem.scale)
+        let sums = sums_of::<T, V, CAPPED, GRADIENT, FLAT>(problem, row, &target, spread, room);
+        Some(Looked { row, target, label_logits, spread, room, sums })
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: Element> Looked<T> {
+    /// Reports what the row comes to, and writes its gradient.
+    ///
+    /// # Safety
+    /// As [`look`], with which it was made.
+    #[inline(always)]
+    unsafe fn finish<V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
+        &self,
+        problem: &Problem<T>,
+    ) where
+        V: Lanes<Scalar = T::Sum> + Write<T>,
+    {
+        let Self { row, target, label_logits, spread, sums, .. } = self;
+        let row = *row;
+        let classes = problem.layout.classes;
+        // SAFETY throughout: as there.
+        unsafe {
+            let mass = if FLAT {
+                target.uniform.to_f64() * classes as f64
             } else {
-                false
+                problem.check_row(row, sums.dense, sums.least.to_f64());
+                spread.uniform.to_f64() * classes as f64 + spread.dense.to_f64() * sums.dense
             };
-            if is_finite {
+            let base = (sums.base.to_f64(), sums.total.ln());
+            let mut outcome = problem.outcome(target, base, sums.product, mass, *label_logits);
+            let is_finite = outcome.log_sum_exp.is_finite();
+            if !(is_finite && outcome.loss.is_finite()) {
+                // One row in a million at most, so what the compiler makes of it does not matter.
+                let slope = outcome.slope;
+                outcome = careful_row::<T, GRADIENT>(problem, row, is_finite);
+                if is_finite {
+                    outcome.slope = slope;
+                }
+            }
+            problem.report(row, outcome.loss, outcome.log_sum_exp);
+            if is_finite && !problem.correct.is_null() {
+                let input = problem.input.add(row * classes);
+                let own = T::Sum::widen(label_logits[0]) * problem.scale;
+                let correct = target.has_label
+                    && own == sums.top
+                    && !occurs::<T, V>(input, target.points[0].class, own, problem.scale);
                 problem.report_correct(row, correct);
             }
+            if GRADIENT && is_finite {
+                self.write::<V, CAPPED, FLAT>(problem, outcome.slope);
+            }
         }
-        if GRADIENT && is_finite {
-            let rest = WriteRow { target: &target, row, slope: outcome.slope, sums: &sums };
-            rest.write::<T, V, CAPPED, FLAT>(problem, input, spread, kept, bases);
+    }
+
+    /// The last sweep: the gradient, from what was kept.
+    ///
+    /// # Safety
+    /// As [`finish`](Self::finish).
+    #[inline(always)]
+    unsafe fn write<V, const CAPPED: bool, const FLAT: bool>(
+        &self,
+        problem: &Problem<T>,
+        slope: f64,
+    ) where
+        V: Lanes<Scalar = T::Sum> + Write<T>,
+    {
+        let classes = problem.layout.classes;
+        let (kept, bases) = (self.room.kept, self.room.bases);
+        let spread = &self.spread;
+        let step = problem.gradient_scale_of(self.row) * problem.scale.to_f64();
+        let less = T::Sum::from_f64(-step);
+        let last = slope * step / self.sums.total;
+        let factor_of = |base: T::Sum| {
+            let share = if base == self.sums.base { 1.0 } else { rescale(base, self.sums.base) };
+            T::Sum::from_f64(share * last)
+        };
+        // SAFETY: all offsets stay below K.
+        unsafe {
+            let input = problem.input.add(self.row * classes);
+            let output = problem.output.add(self.row * classes);
+            // The labels' entries, while their logits are still there.
+            let labels = self.target.points.map(|point| {
+                let spread = if FLAT {
+                    self.target.uniform
+                } else {
+                    let value = spread.values.add(point.class).read();
+                    value.mul_add(spread.dense, spread.uniform)
+                };
+                let mass = spread + self.target.point_mass_on(point.class);
+                let factor = factor_of(bases.add(point.class / (VECTORS * V::LANES)).read());
+                let kept = kept.add(point.class).read();
+                let steepness = if CAPPED {
+                    problem.steepness(input.add(point.class).read())
+                } else {
+                    T::Sum::ONE
+                };
+                (kept.mul_add(factor, mass * less) * steepness).narrow::<T>()
+            });
+            let scale = V::splat(problem.scale);
+            let (_, over_cap) = caps::<T, V>(problem);
+            // u and s times what the masses are multiplied by.
+            let uniform = if FLAT { self.target.uniform } else { spread.uniform };
+            let constant = V::splat(uniform * less);
+            let less = V::splat(spread.dense * less);
+            let mut start = 0;
+            let mut block = 0;
+            while start < classes {
+                let size = (VECTORS * V::LANES).min(classes - start);
+                let factor = V::splat(factor_of(bases.add(block).read()));
+                let (input, output) = (input.add(start), output.add(start));
+                let (kept, values) = (kept.add(start), spread.values.wrapping_add(start));
+                sweep_out!(V, T, output, problem.past_caches, size;
+                    (at) {
+                        let e = V::load(kept.add(at));
+                        let summand = if FLAT {
+                            constant
+                        } else {
+                            V::load(values.add(at)).mul_add(less, constant)
+                        };
+                        let mut gradient = e.mul_add(factor, summand);
+                        if CAPPED {
+                            let logits = read::<V, T>(input.add(at));
+                            gradient = gradient.mul(steepness(logits, scale, over_cap));
+                        }
+                        gradient
+                    }
+                    (at, count) {
+                        let e = read_part::<V, T::Sum>(kept.add(at), count);
+                        let summand = if FLAT {
+                            constant
+                        } else {
+                            read_part::<V, T::Sum>(values.add(at), count).mul_add(less, constant)
+                        };
+                        let mut gradient = e.mul_add(factor, summand);
+                        if CAPPED {
+                            let logits = read_part::<V, T>(input.add(at), count);
+                            gradient = gradient.mul(steepness(logits, scale, over_cap));
+                        }
+                        gradient
+                    }
+                );
+                start += size;
+                block += 1;
+            }
+            if self.target.has_label {
+                for (point, value) in self.target.points.iter().zip(labels) {
+                    output.add(point.class).write(value);
+                }
+            }
         }
     }
 }
@@ -248,30 +428,18 @@ pub(crate) fn base_above<A: Real>(highest: A, scale: A) -> A {
     }
 }
 
-/// A number that the scores of a row are likely to be near, from one of its logits: a sum of what
-/// they have beyond it keeps the digits that a sum of large numbers would lose.
-#[inline(always)]
-fn pivot<T: Element>(logit: T, scale: T::Sum) -> T::Sum {
-    /// Below it there are no digits to lose; beyond it is a mask, or infinite.
-    const SIZES: RangeInclusive<f64> = 64.0..=1e6;
-    let score = T::Sum::widen(logit) * scale;
-    if SIZES.contains(&score.to_f64().abs()) { score } else { T::Sum::ZERO }
-}
-
-/// The first two sweeps over all blocks of a row.
+/// The first sweeps over all blocks of a row.
 ///
 /// # Safety
-/// K logits can be read, K numbers of `kept` written, and one of `bases` for each block; unless
-/// FLAT, K values of `spread` can be read.
+/// As [`look`]; unless FLAT, K values of `spread` can be read.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn look<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
+unsafe fn sums_of<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
     problem: &Problem<T>,
     row: usize,
-    (uniform, pivot): (T::Sum, T::Sum),
+    target: &RowTarget<T::Sum>,
     spread: Spread<T::Sum>,
-    kept: *mut T::Sum,
-    bases: *mut T::Sum,
+    room: Room<T::Sum>,
 ) -> Sums<T::Sum>
 where
     T: Element,
@@ -280,19 +448,9 @@ where
     type A<T> = <T as Element>::Sum;
     let classes = problem.layout.classes;
     let first = row * classes;
-    let fetches_output = GRADIENT && !problem.past_caches;
-    let fetches_spread = !FLAT && spread.is_fetched;
-    let (values, at_least) = (spread.values, V::splat(spread.uniform));
-    let dense = V::splat(spread.dense);
     let lowest = A::<T>::NEG_INFINITY;
-    let scale = V::splat(problem.scale);
-    let (cap, over_cap) = caps::<T, V>(problem);
-    let (uniform_mass, away) = (V::splat(uniform), V::splat(-pivot));
-    let has_product = !FLAT || uniform != A::<T>::ZERO;
-    // Σ u·z = u·Σ z, which is two operations less a logit.
-    let plain =
-        FLAT && !CAPPED && has_product && problem.scale == A::<T>::ONE && pivot == A::<T>::ZERO;
-    let weight = if plain { uniform.to_f64() } else { 1.0 };
+    let uniform = target.uniform.to_f64();
+    let needs_top = !problem.correct.is_null();
     let mut sums = Sums {
         base: lowest,
         top: lowest,
@@ -301,154 +459,205 @@ where
         dense: 0.0,
         least: A::<T>::ONE,
     };
-    let mut highest = lowest;
-    let mut start = 0;
-    let mut block = 0;
-    while start < classes {
-        let size = (VECTORS * V::LANES).min(classes - start);
-        // SAFETY: all offsets stay below start + size ≤ K.
-        unsafe {
-            let (input, kept) = (problem.input.add(first + start), kept.add(start));
-            let output = problem.output.wrapping_add(first + start);
-            let mut largest = [V::splat(lowest); 4];
-            let mut top = [V::splat(lowest); 4];
-            let mut product = [V::splat(A::<T>::ZERO); 4];
-            let mut mass = [V::splat(A::<T>::ZERO); 4];
-            let mut least = [V::splat(A::<T>::ONE); 4];
-            if plain {
-                sweep!(size, V::LANES;
-                    (slot, at) {
-                        let z = read::<V, T>(input.add(at));
-                        largest[slot] = largest[slot].max(z);
-                        product[slot] = product[slot].add(z);
-                    }
-                    (slot, at, count) {
-                        let z = read_part::<V, T>(input.add(at), count);
-                        largest[slot] = largest[slot].max(z.keep(count, lowest));
-                        product[slot] = product[slot].add(z);
-                    }
-                );
-            } else if FLAT && !CAPPED && !has_product {
-                sweep!(size, V::LANES;
-                    (slot, at) {
-                        let z = read::<V, T>(input.add(at)).mul(scale);
-                        largest[slot] = largest[slot].max(z);
-                    }
-                    (slot, at, count) {
-                        let z = read_part::<V, T>(input.add(at), count).mul(scale);
-                        largest[slot] = largest[slot].max(z.keep(count, lowest));
-                    }
-                );
-            } else {
-                sweep!(size, V::LANES;
-                    (slot, at) {
-                        let mut z = read::<V, T>(input.add(at)).mul(scale);
-                        if CAPPED {
-                            top[slot] = top[slot].max(z);
-                            z = z.mul(over_cap).tanh().mul(cap);
-                            z.store(kept.add(at));
-                        }
-                        largest[slot] = largest[slot].max(z);
-                        let beyond = z.add(away);
-                        if FLAT {
-                            product[slot] = uniform_mass.mul_add(beyond, product[slot]);
-                        } else {
-                            let d = V::load(values.add(start + at));
-                            let t = d.mul_add(dense, at_least);
-                            product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
-                            mass[slot] = mass[slot].add(d);
-                            least[slot] = least[slot].min(d);
-                        }
-                    }
-                    (slot, at, count) {
-                        let mut z = read_part::<V, T>(input.add(at), count).mul(scale);
-                        if CAPPED {
-                            top[slot] = top[slot].max(z.keep(count, lowest));
-                            z = z.mul(over_cap).tanh().mul(cap);
-                            z.write_part(kept.add(at), count);
-                        }
-                        largest[slot] = largest[slot].max(z.keep(count, lowest));
-                        let beyond = z.add(away).keep(count, A::<T>::ZERO);
-                        if FLAT {
-                            product[slot] = uniform_mass.mul_add(beyond, product[slot]);
-                        } else {
-                            let d = read_part::<V, A<T>>(values.add(start + at), count);
-                            let t = d.mul_add(dense, at_least);
-                            product[slot] = t.mul_add_if_nonzero(beyond, product[slot]);
-                            mass[slot] = mass[slot].add(d);
-                            least[slot] = least[slot].min(d);
-                        }
-                    }
-                );
-            }
-            let block_largest = most(largest).largest();
-            if CAPPED {
-                let block_top = most(top).largest();
-                sums.top = if block_top > sums.top { block_top } else { sums.top };
-            }
-            if has_product {
-                sums.product += sum_of(product).sum() * weight;
-            }
-            if !FLAT {
-                sums.dense += sum_of(mass).sum();
-                let [a, b, c, d] = least;
-                let block_least = a.min(b).min(c.min(d)).smallest();
-                sums.least = if block_least < sums.least { block_least } else { sums.least };
-            }
-            if block_largest > highest {
-                let before = base_above(highest, problem.scale);
-                highest = block_largest;
-                let after = base_above(highest, problem.scale);
-                if sums.total != 0.0 {
-                    sums.total *= (before.to_f64() - after.to_f64()).exp();
-                }
-            }
-            let base = base_above(highest, problem.scale);
-            let down = V::splat(-base);
-            // Nothing above −∞ yet: whatever lse will be, nothing of this block is in it.
-            bases.add(block).write(if highest == lowest { lowest } else { base });
-            let mut total = [V::splat(A::<T>::ZERO); 4];
-            sweep!(size, V::LANES;
-                (slot, at) {
-                    V::prefetch(input.wrapping_add(at + VECTORS * V::LANES));
-                    if fetches_spread {
-                        V::prefetch(values.wrapping_add(start + at + VECTORS * V::LANES));
-                    }
-                    if fetches_output {
-                        V::prefetch_to_write(output.wrapping_add(at));
-                    }
-                    let e = if CAPPED {
-                        V::load(kept.add(at)).add(down)
-                    } else {
-                        read::<V, T>(input.add(at)).mul_add(scale, down)
-                    }.exp();
-                    total[slot] = total[slot].add(e);
-                    if GRADIENT {
-                        e.store(kept.add(at));
-                    }
-                }
-                (slot, at, count) {
-                    let e = if CAPPED {
-                        read_part::<V, A<T>>(kept.add(at), count).add(down)
-                    } else {
-                        read_part::<V, T>(input.add(at), count).mul_add(scale, down)
-                    }.keep(count, lowest).exp();
-                    total[slot] = total[slot].add(e);
-                    if GRADIENT {
-                        e.write_part(kept.add(at), count);
-                    }
-                }
-            );
-            sums.total += sum_of(total).sum();
+    // SAFETY throughout: all offsets stay below start + size ≤ K.
+    unsafe {
+        let guess = if target.has_label {
+            problem.input.add(first + target.points[0].class).read().to_f64()
+        } else {
+            let size = V::LANES.min(classes);
+            let logits = read_part::<V, T>(problem.input.add(first), size);
+            logits.keep(size, lowest).largest().to_f64()
+        };
+        if guess.is_finite() {
+            sums.base = A::<T>::from_f64(problem.transform_exactly(A::<T>::from_f64(guess)));
         }
-        start += size;
-        block += 1;
+        let mut start = 0;
+        let mut block = 0;
+        while start < classes {
+            let size = (VECTORS * V::LANES).min(classes - start);
+            let at = (first + start, start, size);
+            let mut is_searched = needs_top || sums.base == lowest;
+            let found = loop {
+                if is_searched {
+                    let largest =
+                        largest::<T, V>(problem.input.add(first + start), size, problem.scale);
+                    sums.top = if largest > sums.top { largest } else { sums.top };
+                    let base = problem.capped(largest);
+                    if base > sums.base {
+                        let mass = if FLAT {
+                            start as f64
+                        } else {
+                            spread.uniform.to_f64() * start as f64
+                                + spread.dense.to_f64() * sums.dense
+                        };
+                        sums.raise(base, mass);
+                    }
+                }
+                let found = exponentials::<T, V, CAPPED, GRADIENT, FLAT>(
+                    problem, at, sums.base, spread, room.kept,
+                );
+                // A sum that is NaN is left to those who look closer.
+                if is_searched || found.total < MOST {
+                    break found;
+                }
+                is_searched = true;
+            };
+            room.bases.add(block).write(sums.base);
+            sums.total += found.total;
+            sums.product += found.product;
+            sums.dense += found.dense;
+            sums.least = if found.least < sums.least { found.least } else { sums.least };
+            start += size;
+            block += 1;
+        }
     }
-    sums.base = base_above(highest, problem.scale);
-    if !CAPPED {
-        sums.top = highest;
+    if FLAT {
+        // u·∞ is no mass at all where u is 0.
+        sums.product = if uniform == 0.0 { 0.0 } else { sums.product * uniform };
     }
+    sums.base = if sums.base == lowest { A::<T>::ZERO } else { sums.base };
     sums
+}
+
+/// The largest scaled logit of a block.
+///
+/// # Safety
+/// `size` logits can be read.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn largest<T, V>(input: *const T, size: usize, scale: T::Sum) -> T::Sum
+where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Write<T>,
+{
+    let lowest = T::Sum::NEG_INFINITY;
+    let scale = V::splat(scale);
+    let mut largest = [V::splat(lowest); 4];
+    // SAFETY: offsets stay below `size`.
+    unsafe {
+        sweep!(size, V::LANES;
+            (slot, at) {
+                largest[slot] = largest[slot].max(read::<V, T>(input.add(at)).mul(scale));
+            }
+            (slot, at, count) {
+                let z = read_part::<V, T>(input.add(at), count).mul(scale);
+                largest[slot] = largest[slot].max(z.keep(count, lowest));
+            }
+        );
+    }
+    most(largest).largest()
+}
+
+/// The sweep over a block that begins at a logit and at a class: e^{z − base} is kept.
+///
+/// # Safety
+/// As [`look`].
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn exponentials<T, V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
+    problem: &Problem<T>,
+    (logit, class, size): (usize, usize, usize),
+    base: T::Sum,
+    spread: Spread<T::Sum>,
+    kept: *mut T::Sum,
+) -> Block<T::Sum>
+where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Write<T>,
+{
+    let (zero, lowest) = (T::Sum::ZERO, T::Sum::NEG_INFINITY);
+    let fetches_output = GRADIENT && !problem.past_caches;
+    let fetches_spread = !FLAT && spread.is_fetched;
+    let scale = V::splat(problem.scale);
+    let (cap, over_cap) = caps::<T, V>(problem);
+    let down = V::splat(if base == lowest { zero } else { -base });
+    let (at_least, dense) = (V::splat(spread.uniform), V::splat(spread.dense));
+    let mut total = [V::splat(zero); 4];
+    let mut product = [V::splat(zero); 4];
+    let mut mass = [V::splat(zero); 4];
+    let mut least = [V::splat(T::Sum::ONE); 4];
+    // SAFETY throughout: offsets stay below `size`.
+    unsafe {
+        let input = problem.input.add(logit);
+        let output = problem.output.wrapping_add(logit);
+        let kept = kept.add(class);
+        let values = spread.values.wrapping_add(class);
+        let below = |logits: V| {
+            if CAPPED {
+                logits.mul(scale).mul(over_cap).tanh().mul_add(cap, down)
+            } else {
+                logits.mul_add(scale, down)
+            }
+        };
+        let mut next = 0;
+        while next + 4 * V::LANES <= size {
+            for slot in 0..4 {
+                V::prefetch(input.wrapping_add(next + (VECTORS + slot) * V::LANES));
+            }
+            if fetches_spread {
+                for slot in 0..4 {
+                    V::prefetch(values.wrapping_add(next + (VECTORS + slot) * V::LANES));
+                }
+            }
+            if fetches_output {
+                for slot in 0..4 {
+                    V::prefetch_to_write(output.wrapping_add(next + slot * V::LANES));
+                }
+            }
+            let mut differences = [down; 4];
+            for slot in 0..4 {
+                let at = next + slot * V::LANES;
+                let x = below(read::<V, T>(input.add(at)));
+                differences[slot] = x;
+                if FLAT {
+                    product[slot] = product[slot].add(x);
+                } else {
+                    let d = V::load(values.add(at));
+                    let t = d.mul_add(dense, at_least);
+                    product[slot] = t.mul_add_if_nonzero(x, product[slot]);
+                    mass[slot] = mass[slot].add(d);
+                    least[slot] = least[slot].min(d);
+                }
+            }
+            let powers = V::exp_four(differences);
+            for slot in 0..4 {
+                total[slot] = total[slot].add(powers[slot]);
+                if GRADIENT {
+                    powers[slot].store(kept.add(next + slot * V::LANES));
+                }
+            }
+            next += 4 * V::LANES;
+        }
+        let mut slot = 0;
+        while next < size {
+            let count = V::LANES.min(size - next);
+            let x = below(read_part::<V, T>(input.add(next), count));
+            let counted = x.keep(count, zero);
+            if FLAT {
+                product[slot] = product[slot].add(counted);
+            } else {
+                let d = read_part::<V, T::Sum>(values.add(next), count);
+                let t = d.mul_add(dense, at_least);
+                product[slot] = t.mul_add_if_nonzero(counted, product[slot]);
+                mass[slot] = mass[slot].add(d);
+                least[slot] = least[slot].min(d);
+            }
+            let power = x.keep(count, lowest).exp();
+            total[slot] = total[slot].add(power);
+            if GRADIENT {
+                <V as Write<T::Sum>>::write_part(power, kept.add(next), count);
+            }
+            next += count;
+            slot += 1;
+        }
+    }
+    let [a, b, c, d] = least;
+    Block {
+        total: sum_of(total).sum(),
+        product: sum_of(product).sum(),
+        dense: if FLAT { 0.0 } else { sum_of(mass).sum() },
+        least: if FLAT { T::Sum::ONE } else { a.min(b).min(c.min(d)).smallest() },
+    }
 }
 
 /// c and 1/c in all lanes; anything without a cap.
@@ -456,111 +665,6 @@ where
 pub(crate) fn caps<T: Element, V: Lanes<Scalar = T::Sum>>(problem: &Problem<T>) -> (V, V) {
     let cap = problem.softcap.unwrap_or(T::Sum::ONE);
     (V::splat(cap), V::splat(T::Sum::ONE / cap))
-}
-
-/// The last sweep over a row.
-struct WriteRow<'a, A> {
-    target: &'a RowTarget<A>,
-    row: usize,
-    slope: f64,
-    sums: &'a Sums<A>,
-}
-
-#[allow(unsafe_code)]
-impl<A: Real> WriteRow<'_, A> {
-    /// # Safety
-    /// As [`one_row`]; `kept` and `bases` are as [`look`] left them.
-    #[inline(always)]
-    unsafe fn write<T, V, const CAPPED: bool, const FLAT: bool>(
-        &self,
-        problem: &Problem<T>,
-        input: *const T,
-        spread: Spread<A>,
-        kept: *const A,
-        bases: *const A,
-    ) where
-        T: Element<Sum = A>,
-        V: Lanes<Scalar = A> + Write<T>,
-    {
-        let classes = problem.layout.classes;
-        let step = problem.gradient_scale_of(self.row) * problem.scale.to_f64();
-        let less = A::from_f64(-step);
-        let last = self.slope * step / self.sums.total;
-        let factor_of = |base: A| {
-            let share = if base == self.sums.base { 1.0 } else { rescale(base, self.sums.base) };
-            A::from_f64(share * last)
-        };
-        // SAFETY: all offsets stay below K.
-        unsafe {
-            let output = problem.output.add(self.row * classes);
-            // The labels' entries, while their logits are still there.
-            let labels = self.target.points.map(|point| {
-                let spread = if FLAT {
-                    self.target.uniform
-                } else {
-                    let value = spread.values.add(point.class).read();
-                    value.mul_add(spread.dense, spread.uniform)
-                };
-                let mass = spread + self.target.point_mass_on(point.class);
-                let factor = factor_of(bases.add(point.class / (VECTORS * V::LANES)).read());
-                let kept = kept.add(point.class).read();
-                let steepness =
-                    if CAPPED { problem.steepness(input.add(point.class).read()) } else { A::ONE };
-                (kept.mul_add(factor, mass * less) * steepness).narrow::<T>()
-            });
-            let scale = V::splat(problem.scale);
-            let (_, over_cap) = caps::<T, V>(problem);
-            // u and s times what the masses are multiplied by.
-            let uniform = if FLAT { self.target.uniform } else { spread.uniform };
-            let constant = V::splat(uniform * less);
-            let less = V::splat(spread.dense * less);
-            let mut start = 0;
-            let mut block = 0;
-            while start < classes {
-                let size = (VECTORS * V::LANES).min(classes - start);
-                let factor = V::splat(factor_of(bases.add(block).read()));
-                let (input, output) = (input.add(start), output.add(start));
-                let (kept, values) = (kept.add(start), spread.values.wrapping_add(start));
-                sweep_out!(V, T, output, problem.past_caches, size;
-                    (at) {
-                        let e = V::load(kept.add(at));
-                        let summand = if FLAT {
-                            constant
-                        } else {
-                            V::load(values.add(at)).mul_add(less, constant)
-                        };
-                        let mut gradient = e.mul_add(factor, summand);
-                        if CAPPED {
-                            let logits = read::<V, T>(input.add(at));
-                            gradient = gradient.mul(steepness(logits, scale, over_cap));
-                        }
-                        gradient
-                    }
-                    (at, count) {
-                        let e = read_part::<V, A>(kept.add(at), count);
-                        let summand = if FLAT {
-                            constant
-                        } else {
-                            read_part::<V, A>(values.add(at), count).mul_add(less, constant)
-                        };
-                        let mut gradient = e.mul_add(factor, summand);
-                        if CAPPED {
-                            let logits = read_part::<V, T>(input.add(at), count);
-                            gradient = gradient.mul(steepness(logits, scale, over_cap));
-                        }
-                        gradient
-                    }
-                );
-                start += size;
-                block += 1;
-            }
-            if self.target.has_label {
-                for (point, value) in self.target.points.iter().zip(labels) {
-                    output.add(point.class).write(value);
-                }
-            }
-        }
-    }
 }
 
 /// 1 − tanh², by which a cap makes the gradient smaller.

@@ -172,28 +172,38 @@ impl<'a, T: Element> Problem<'a, T> {
         }
     }
 
-    /// What follows from base and ln Σ e^{z − base}, from a pivot and Σ t_k·(z_k − pivot), from
-    /// Σ t_k, both without the labels', and from the logits of the labels.
+    /// The cap on a scaled logit.
+    #[inline(always)]
+    pub(crate) fn capped(&self, scaled: T::Sum) -> T::Sum {
+        self.softcap.map_or(scaled, |cap| cap * Real::tanh(scaled / cap))
+    }
+
+    /// What follows from base and ln Σ e^{z − base}, from Σ t_k·(z_k − base) and Σ t_k, both without the labels', and
+    /// from the logits of the labels.
     #[inline(always)]
     pub(crate) fn outcome(
         &self,
         row: &RowTarget<T::Sum>,
         (base, log_total): (f64, f64),
-        (pivot, product): (f64, f64),
+        product: f64,
         mass: f64,
         label_logits: [impl Convert; 2],
     ) -> Outcome {
         // The base first: it may be so large that the logarithm would be lost in it.
         let log_sum_exp = base + log_total;
-        let mut loss = (mass * (base - pivot) - product) + mass * log_total;
+        let mut loss = mass * log_total - product;
         for (point, logit) in row.points.iter().zip(label_logits) {
             let mass = point.mass.to_f64();
             if mass != 0.0 {
                 loss += mass * ((base - self.transform_exactly(logit)) + log_total);
             }
         }
-        let slope = mass + row.point_mass() + 2.0 * self.z_loss * log_sum_exp;
-        loss += self.z_loss * log_sum_exp * log_sum_exp;
+        let mut slope = mass + row.point_mass();
+        // Where it is 0 the gradient need not wait for the logarithm.
+        if self.z_loss != 0.0 {
+            slope += 2.0 * self.z_loss * log_sum_exp;
+            loss += self.z_loss * log_sum_exp * log_sum_exp;
+        }
         Outcome { loss, log_sum_exp, slope }
     }
 

@@ -1,8 +1,7 @@
 //! Rows shared out among threads.
 
 use std::ops::Range;
-
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Fewer logits than this are not worth another thread.
 const SMALLEST_TASK: usize = 16 * 1024;
@@ -12,9 +11,8 @@ const GROUP: usize = 64;
 
 /// Calls a function with ranges that together are `0..rows`, on up to so many threads.
 ///
-/// With one thread, or little to do, on the calling thread; otherwise in rayon's pool: if it has no
-/// more threads than asked for, in small pieces so that all finish at about the same time, else in
-/// as many pieces as threads are asked for.
+/// The calling thread is one of them and starts at once; the others are rayon's.
+/// Ranges are small pieces, which each thread takes as it has time, so that all finish at about the same time.
 pub(crate) fn for_ranges(
     rows: usize,
     columns: usize,
@@ -26,12 +24,10 @@ pub(crate) fn for_ranges(
         function(0..rows);
         return;
     }
-    let pool = rayon::current_num_threads();
-    let wanted = if threads >= pool { pool * 8 } else { threads };
     // Whole groups of rows, as many as are computed at a time at most.
-    let groups = rows.div_ceil(GROUP);
-    let (unit, units) = if columns > 4096 { (1, rows) } else { (GROUP, groups) };
-    let pieces = wanted.min(most).min(units);
+    let (unit, units) = if columns > 4096 { (1, rows) } else { (GROUP, rows.div_ceil(GROUP)) };
+    let threads = threads.min(rayon::current_num_threads().max(2)).min(most).min(units);
+    let pieces = (threads * 8).min(most).min(units);
     let range = |piece: usize| {
         let edge = |piece: usize| {
             let edge = (units as u128 * piece as u128 / pieces as u128) as usize;
@@ -39,5 +35,20 @@ pub(crate) fn for_ranges(
         };
         edge(piece)..edge(piece + 1)
     };
-    (0..pieces).into_par_iter().with_max_len(1).for_each(|piece| function(range(piece)));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let piece = next.fetch_add(1, Ordering::Relaxed);
+            if piece >= pieces {
+                break;
+            }
+            function(range(piece));
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
 }

@@ -42,6 +42,12 @@ pub(crate) trait Vector: Copy {
     /// e^self for self ≤ a little above 0: exactly 0 for −∞ and wherever the result would be
     /// subnormal, NaN for NaN.
     fn exp(self) -> Self;
+    /// [`exp`](Self::exp) of four, side by side: a processor is kept busy by operations that do not wait for each
+    /// other.
+    #[inline(always)]
+    fn exp_four(values: [Self; 4]) -> [Self; 4] {
+        values.map(Self::exp)
+    }
     /// tanh(self); NaN for NaN.
     fn tanh(self) -> Self;
     /// The largest lane. If a lane is NaN, anything.
