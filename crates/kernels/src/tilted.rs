@@ -41,6 +41,9 @@ const GROUP: usize = 16;
 /// So many derivatives are taken.
 const ORDER: usize = 6;
 
+/// A sum of a row is off by less, over its size.
+const ROUNDING: f64 = 1e-12;
+
 /// In place of differences of −∞: the weight is 0, and so is its product with the fourth power.
 const FAR: f64 = -1e70;
 
@@ -230,9 +233,10 @@ where
             let (gap, weight) = (gap(index, &wide, highest), weight(weights, index));
             part.highest.push(highest);
             part.gaps.push(gap);
-            let is_whole = sum > f64::NEG_INFINITY;
             let mean = highest - sum / classes as f64;
-            let distance = if is_whole { mean } else { mean_distance(&wide, highest) };
+            // Not where a class cannot be, nor where the difference may be nothing but rounding.
+            let is_known = mean > ROUNDING * highest.abs() && mean < f64::INFINITY;
+            let distance = if is_known { mean } else { mean_distance(&wide, highest) };
             part.spread.add(weight * distance);
             if beta != 1.0 {
                 before.push([total::<V>(&wide, highest); 1], gap, weight);

@@ -17,7 +17,10 @@
 //! - A mean loss of less than ln 2/rows means that every label has more than half of its row: then
 //!   the labels are separable, the infimum 0 is not attained, and the search ends there.
 //!
-//! Numerical notes: `f64`; inside, columns are divided by their common spread, and shifted by their
+//! - A column of x that is the same in every row has nothing to say that b does not: where μ = 0 its
+//!   weights stay where the search began, and b alone is fitted.
+//!
+//! Numerical notes: `f64`; inside, columns are divided by their spread, and shifted by their
 //! means where b is free to make up for it (μ = 0), which takes nothing from the problem but its
 //! scale and much of its bad condition.
 //! Newton's method with conjugate gradients, in threads over rows and with one small system a class

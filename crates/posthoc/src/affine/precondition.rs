@@ -28,6 +28,9 @@ const SAMPLE: usize = 600;
 /// With more classes there is one block for all.
 const MOST_BLOCKS: usize = 256;
 
+/// What the diagonal of a small matrix is multiplied by, which keeps it positive definite.
+const RIDGE: f64 = 1.0 + 1e-10;
+
 /// What is added to a diagonal, in parts of its mean, until there is a factor.
 const RIDGES: [f64; 5] = [1e-10, 1e-7, 1e-4, 1e-1, 1e3];
 
@@ -74,9 +77,9 @@ impl Preconditioner {
                     }
                 }
                 for (class, pair) in pairs.iter_mut().enumerate() {
-                    // Kept from being singular.
-                    pair[0] += problem.stiffness(class) + 1e-10 * pair[0];
-                    pair[2] += problem.stiffness(classes + class) + 1e-10 * pair[2];
+                    // Kept from being singular, as it is where the column is the same in every row.
+                    pair[0] = positive(problem.stiffness(class) + RIDGE * pair[0]);
+                    pair[2] = positive(problem.stiffness(classes + class) + RIDGE * pair[2]);
                 }
                 Self::Pairs(pairs)
             }

@@ -1,10 +1,12 @@
 //! The objective of an affine map, its gradient and its curvature, over scaled rows.
 //!
-//! u = V(x − m)/s + c, so W = V/s and b = c − Wm
+//! u = Vx̃ + c, x̃_j = (x_j − m_j)/s_j, so W_kj = V_kj/s_j and b = c − Wm
 //!
-//! F(V, c) = Σ_i w_i (ln Σ_k e^{u_ik} − Σ_k t_ik u_ik) / Σ_i w_i + λ/s² Σ_{i≠j} V_ij² + μ Σ_k b_k²
+//! F(V, c) = Σ_i w_i (ln Σ_k e^{u_ik} − Σ_k t_ik u_ik) / Σ_i w_i + λ Σ_{i≠j} V_ij²/s_j² + μ Σ_k b_k²
 //!
 //! m = 0 where μ > 0, so no penalty mixes parameters.
+//! A column that is the same in every row, but for rounding, is exactly 0 once its mean is taken away:
+//! its weight has the derivative 0 and stays where it is, and b says all that there is to say.
 //! With D_ik = w_i (q_ik − t_ik) and a 1 appended to every row x the gradient of a matrix is DᵀX, and
 //! the product of the second derivatives with Z is TᵀX, T_ik = w_i q_ik (s_ik − Σ_j q_ij s_ij), S =
 //! XZᵀ: two products of matrices each.
@@ -20,9 +22,12 @@ use crate::Targets;
 /// At most so many parts, each with a gradient of its own.
 const PARTS: usize = 64;
 
+/// A column whose values differ by no more than this part of the largest differs by rounding.
+const SAME: f64 = 8.0 * f64::EPSILON;
+
 /// F over scaled rows.
 pub(super) struct Problem<'a> {
-    /// (x − m)/s row by row, 0 where a class cannot be, and a 1 at the end if W is a matrix.
+    /// x̃ row by row, 0 where a class cannot be, and a 1 at the end if W is a matrix.
     rows: Vec<f64>,
     /// Where a class cannot be, if anywhere.
     impossible: Option<Vec<bool>>,
@@ -30,12 +35,14 @@ pub(super) struct Problem<'a> {
     total: f64,
     classes: usize,
     shape: Shape,
-    /// By V and c.
+    /// By W and b.
     penalty: Penalty,
     /// m, one a class.
     means: Vec<f64>,
-    /// s.
-    spread: f64,
+    /// s, one a class, all equal where W is one number.
+    spreads: Vec<f64>,
+    /// The m of classes that are held where W is one number: what moves them moves all.
+    centre: f64,
     /// Whether the parameters of a class stay where they are.
     held: Vec<bool>,
     /// q at the place that was looked at last.
@@ -53,29 +60,44 @@ impl<'a> Problem<'a> {
     ) -> Option<Self> {
         let classes = logits.classes();
         shape.weight_count(classes)?.checked_add(classes)?;
+        let held: Vec<bool> = targets.class_totals().into_iter().map(|t| t == 0.0).collect();
         let column = |class: usize| {
             let values = logits.matrix().iter().map(move |row| row[class]);
             values.filter(|value| value.is_finite())
         };
-        let means: Vec<f64> = match shape {
+        let centre = mean((0..classes).flat_map(column));
+        let centre_of = |class: usize| match shape {
             // Shifted columns would tie every weight to the penalty of b.
-            _ if penalty.intercepts > 0.0 => vec![0.0; classes],
+            _ if penalty.intercepts > 0.0 => 0.0,
             // One number shifts all columns alike, or classes that are held would move.
-            Shape::Scalar => vec![mean((0..classes).flat_map(column)); classes],
-            Shape::Diagonal | Shape::Full => {
-                (0..classes).map(|class| mean(column(class))).collect()
-            }
+            Shape::Scalar if held[class] => centre,
+            _ => mean(column(class)),
         };
+        let means: Vec<f64> = (0..classes).map(centre_of).collect();
         let distances = |class: usize| {
             let centre = means[class];
             column(class).map(move |value| (value - centre).abs())
         };
-        let spread = mean((0..classes).flat_map(distances));
-        let spread = if spread > 0.0 { spread } else { 1.0 };
+        let spread_of = |class: usize| {
+            let largest = column(class).fold(0.0, |largest, value| value.abs().max(largest));
+            let spread = mean(distances(class));
+            if spread > SAME * largest { spread } else { 0.0 }
+        };
+        let mut spreads: Vec<f64> = (0..classes).map(spread_of).collect();
+        let constant: Vec<bool> = spreads.iter().map(|&spread| spread == 0.0).collect();
+        if shape == Shape::Scalar {
+            spreads = vec![mean((0..classes).flat_map(distances)); classes];
+        }
+        for spread in spreads.iter_mut().filter(|spread| **spread == 0.0) {
+            *spread = 1.0;
+        }
+        let scaled = |class: usize, value: f64| {
+            let is_nothing = value == f64::NEG_INFINITY || constant[class];
+            if is_nothing { 0.0 } else { (value - means[class]) / spreads[class] }
+        };
         let mut rows = Vec::with_capacity(logits.as_slice().len() + logits.rows());
         for row in logits.matrix().iter() {
-            let scaled = row.iter().zip(&means).map(|(value, mean)| (value - mean) / spread);
-            rows.extend(scaled.map(|value| if value == f64::NEG_INFINITY { 0.0 } else { value }));
+            rows.extend(row.iter().enumerate().map(|(class, &value)| scaled(class, value)));
             if shape == Shape::Full {
                 rows.push(1.0);
             }
@@ -89,10 +111,11 @@ impl<'a> Problem<'a> {
             total: targets.total(),
             classes,
             shape,
-            penalty: Penalty { off_diagonal: penalty.off_diagonal / (spread * spread), ..penalty },
-            held: targets.class_totals().into_iter().map(|total| total == 0.0).collect(),
+            penalty,
+            held,
             means,
-            spread,
+            spreads,
+            centre,
             probabilities: Vec::new(),
             preconditioner: Preconditioner::default(),
         })
@@ -106,18 +129,20 @@ impl<'a> Problem<'a> {
     /// V and c for W = β, b = 0.
     pub(super) fn start(&self, beta: f64) -> Vec<f64> {
         let classes = self.classes;
-        let weight = beta * self.spread;
+        let weights = self.spreads.iter().map(|spread| beta * spread);
         match self.shape {
-            // The means are equal: a shift.
-            Shape::Scalar => [vec![weight], vec![0.0; classes]].concat(),
+            Shape::Scalar => {
+                let shifts = self.means.iter().map(|mean| beta * (mean - self.centre));
+                weights.take(1).chain(shifts).collect()
+            }
             Shape::Diagonal => {
                 let shifts = self.means.iter().map(|mean| beta * mean);
-                std::iter::repeat_n(weight, classes).chain(shifts).collect()
+                weights.chain(shifts).collect()
             }
             Shape::Full => {
                 let mut start = vec![0.0; classes * (classes + 1)];
                 for (class, row) in start.chunks_exact_mut(classes + 1).enumerate() {
-                    row[class] = weight;
+                    row[class] = beta * self.spreads[class];
                     row[classes] = beta * self.means[class];
                 }
                 start
@@ -137,8 +162,8 @@ impl<'a> Problem<'a> {
                 (weights, rows().map(|row| row[classes]).collect())
             }
         };
-        for weight in &mut weights {
-            *weight /= self.spread;
+        for (weight, spread) in weights.iter_mut().zip(self.spreads.iter().cycle()) {
+            *weight /= spread;
         }
         for (class, intercept) in intercepts.iter_mut().enumerate() {
             *intercept -= match self.shape {
@@ -323,7 +348,7 @@ impl<'a> Problem<'a> {
         match self.shape {
             Shape::Full if index % (classes + 1) == classes => 2.0 * intercepts,
             Shape::Full if index % (classes + 1) == index / (classes + 1) => 0.0,
-            Shape::Full => 2.0 * off_diagonal,
+            Shape::Full => 2.0 * off_diagonal / self.spreads[index % (classes + 1)].powi(2),
             Shape::Diagonal if index >= classes => 2.0 * intercepts,
             Shape::Scalar if index >= 1 => 2.0 * intercepts,
             Shape::Diagonal | Shape::Scalar => 0.0,
@@ -445,14 +470,15 @@ impl Curved for Problem<'_> {
     }
 }
 
-/// The mean of finite values; 0 of none.
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut count) = (CompensatedSum::default(), 0usize);
+/// The mean of finite values, exactly the value if all are the same; 0 of none.
+fn mean(mut values: impl Iterator<Item = f64>) -> f64 {
+    let Some(first) = values.next() else { return 0.0 };
+    let (mut sum, mut count) = (CompensatedSum::default(), 1usize);
     for value in values {
-        sum.add(value);
+        sum.add(value - first);
         count += 1;
     }
-    if count == 0 { 0.0 } else { sum.value() / count as f64 }
+    first + sum.value() / count as f64
 }
 
 /// Σ x_i y_i, in eight lanes that the compiler can hold in vectors.

@@ -10,6 +10,7 @@ mod class_temperature;
 mod composition;
 mod conformal;
 mod defects;
+mod degenerate;
 mod document;
 mod ensemble_temperature;
 mod golden;
