@@ -4,8 +4,8 @@
 //! are not contiguous (N×K×S), where they could not be read.
 //! A tile holds the logits of `LANES` rows, class by class; rows of few classes are transposed into
 //! it and out of it.
-//! All three sweeps of [`long`](super::long) run over the tile, and the arithmetic of single rows
-//! (logarithms, losses, factors) is done for all lanes at once in `f64`.
+//! Three sweeps run over the tile, for the largest logits, for e^{z − M} and its sums, and for the gradient, and the
+//! arithmetic of single rows (logarithms, losses, factors) is done for all lanes at once in `f64`.
 
 mod transfer;
 
