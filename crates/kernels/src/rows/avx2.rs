@@ -108,7 +108,7 @@ impl Vector for Single {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
+        use single::{EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOWEST};
         unsafe {
             let x = self.0;
             let is_normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(x, _mm256_set1_ps(LOWEST));
@@ -125,7 +125,9 @@ impl Vector for Single {
             // NaN becomes a whole number that shifts to 0.
             let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
             let bits = _mm256_add_epi32(_mm256_castps_si256(p), exponent);
-            Single(_mm256_and_ps(_mm256_castsi256_ps(bits), is_normal))
+            let result = _mm256_and_ps(_mm256_castsi256_ps(bits), is_normal);
+            let is_large = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(HIGHEST));
+            Single(_mm256_blendv_ps(result, _mm256_set1_ps(f32::INFINITY), is_large))
         }
     }
     #[inline(always)]
@@ -319,7 +321,7 @@ impl Vector for Double {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        use double::{EXP, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
+        use double::{EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
         unsafe {
             let x = self.0;
             let is_normal = _mm256_cmp_pd::<_CMP_NLT_UQ>(x, _mm256_set1_pd(LOWEST));
@@ -338,6 +340,8 @@ impl Vector for Double {
             let exponent = _mm256_slli_epi64::<52>(_mm256_castpd_si256(shifted));
             let bits = _mm256_add_epi64(_mm256_castpd_si256(p), exponent);
             let result = _mm256_and_pd(_mm256_castsi256_pd(bits), is_normal);
+            let is_large = _mm256_cmp_pd::<_CMP_GT_OQ>(x, _mm256_set1_pd(HIGHEST));
+            let result = _mm256_blendv_pd(result, _mm256_set1_pd(f64::INFINITY), is_large);
             // A NaN may carry anything in its lowest bits.
             Double(_mm256_blendv_pd(result, x, _mm256_cmp_pd::<_CMP_UNORD_Q>(x, x)))
         }

@@ -4,8 +4,7 @@
 //!   two so that n·(high part) is exact.
 //!   e^r = 1 + r + r²·q(r), q of degree 4 in `f32` (relative error 3.1e-9) and 9 in `f64`
 //!   (3.7e-18); with rounding the result is within about 1 ulp.
-//!   Only x ≤ 0 (or a little above) is asked for, so only underflow needs care: where e^x would be
-//!   subnormal it is 0.
+//!   Where e^x would be subnormal it is 0, and where it would overflow, or nearly, ∞.
 //! - tanh a = a + a³·P(a²) for |a| ≤ 0.6 (4.8e-9), and 1 − 2/(e^{2|a|} + 1) with the sign of a
 //!   beyond.
 //! - ln x = e·ln 2 + 2s + s³·R(s²), s = (m − 1)/(m + 1), x = m·2^e with m in \[√½, √2), in `f64`
@@ -25,6 +24,8 @@ pub(crate) mod single {
     pub(crate) const LN2_LOW: f32 = 1.428_606_8e-6;
     /// Below this e^x would be subnormal.
     pub(crate) const LOWEST: f32 = -87.336_54;
+    /// Above this e^x is given as ∞.
+    pub(crate) const HIGHEST: f32 = 88.0;
     /// q: highest power first.
     pub(crate) const EXP: [f32; 5] =
         [0.001_381_458_2, 0.008_368_738, 0.041_668_39, 0.166_665_21, 0.499_999_94];
@@ -47,6 +48,8 @@ pub(crate) mod double {
     pub(crate) const LN2_LOW: f64 = 1.646_594_958_289_708_2e-12;
     /// Below this e^x would be subnormal.
     pub(crate) const LOWEST: f64 = -708.396_418_532_264;
+    /// Above this e^x is given as ∞.
+    pub(crate) const HIGHEST: f64 = 709.0;
     /// q: highest power first.
     pub(crate) const EXP: [f64; 10] = [
         2.499_990_831_748_42e-8,
@@ -77,7 +80,7 @@ pub(crate) mod double {
 /// e^x in `f32`, as written above, without instructions of any processor.
 #[inline(always)]
 pub(crate) fn exp_single(x: f32) -> f32 {
-    use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
+    use single::{EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
     #[allow(clippy::cast_possible_truncation)]
     let shifted = x * LOG2_E as f32 + ROUNDER;
     let n = shifted - ROUNDER;
@@ -90,13 +93,14 @@ pub(crate) fn exp_single(x: f32) -> f32 {
     // The lowest bits of `shifted` are those of n.
     let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
     let result = if x < LOWEST { 0.0 } else { scaled };
+    let result = if x > HIGHEST { f32::INFINITY } else { result };
     if x.is_nan() { x } else { result }
 }
 
 /// e^x in `f64`, as written above, without instructions of any processor.
 #[inline(always)]
 pub(crate) fn exp_double(x: f64) -> f64 {
-    use double::{EXP, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
+    use double::{EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOWEST, ROUNDER};
     let shifted = x * LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
@@ -107,6 +111,7 @@ pub(crate) fn exp_double(x: f64) -> f64 {
     let p = 1.0 + (r + r * r * q);
     let scaled = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
     let result = if x < LOWEST { 0.0 } else { scaled };
+    let result = if x > HIGHEST { f64::INFINITY } else { result };
     if x.is_nan() { x } else { result }
 }
 
@@ -175,6 +180,12 @@ mod tests {
             assert_eq!(exp_double(10.0 * f64::from(x)), 0.0);
         }
         assert_eq!((exp_single(0.0), exp_double(0.0)), (1.0, 1.0));
+        for x in [88.1f32, 89.5, 150.0, 355.0, 1e9, f32::MAX, f32::INFINITY] {
+            assert_eq!(exp_single(x), f32::INFINITY);
+            assert_eq!(exp_double(10.0 * f64::from(x)), f64::INFINITY);
+        }
+        assert!((f64::from(exp_single(88.0)) / 88f64.exp() - 1.0).abs() < 1.3e-7);
+        assert!((exp_double(709.0) / 709f64.exp() - 1.0).abs() < 4.5e-16);
         assert!(exp_single(f32::NAN).is_nan() && exp_double(f64::NAN).is_nan());
     }
 }

@@ -24,7 +24,7 @@
 //! In `f32` for f32, bf16 and f16 (widened exactly, rounded to nearest once, on writing), in `f64`
 //! for f64; sums over more than a block of a row, and everything that is of a row and not of a
 //! logit, in `f64`.
-//! e^{z_k − lse} below the smallest normal number times e^{M − lse}, M the largest logit up to
+//! e^{z_k − lse} below the smallest normal number times e^{b − lse}, b the label's logit or the largest up to
 //! there, becomes 0.
 //!
 //! # Instructions
@@ -37,7 +37,7 @@
 //!
 //! Rows are independent of each other: on one machine the bits of a row depend on the row alone,
 //! not on the number of threads, its neighbours, whether the gradient replaces the logits, or
-//! whether there is a gradient.
+//! whether there is a gradient; the last bits of rows of many classes depend on whether it is asked which are correct.
 //!
 //! # Edge cases
 //!

@@ -39,8 +39,8 @@ pub(crate) trait Vector: Copy {
     fn min(self, other: Self) -> Self;
     /// The lanes below `count`, and `fill` in the others.
     fn keep(self, count: usize, fill: Self::Scalar) -> Self;
-    /// e^self for self ≤ a little above 0: exactly 0 for −∞ and wherever the result would be
-    /// subnormal, NaN for NaN.
+    /// e^self: exactly 0 for −∞ and wherever the result would be subnormal, ∞ where it would overflow or
+    /// nearly, NaN for NaN.
     fn exp(self) -> Self;
     /// [`exp`](Self::exp) of four, side by side: a processor is kept busy by operations that do not wait for each
     /// other.

@@ -254,7 +254,7 @@ where
     T::Sum: Number,
 {
     for classes in CLASSES {
-        for height in [10.0, 30.0, 200.0] {
+        for height in [10.0, 13.0, 30.0, 87.0, 89.5, 100.0, 150.0, 355.0, 1000.0, 30000.0] {
             let mut case = Case::<T>::smoothed(6, classes, 0.01, 8);
             for row in 0..6 {
                 let label = usize::try_from(case.labels.as_ref().unwrap()[row]).unwrap();

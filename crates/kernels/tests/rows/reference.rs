@@ -363,6 +363,7 @@ where
                 let results = self.results(1);
                 results.agree_with_truth(self);
                 self.other_entry_points_agree(&results);
+                self.unasked().agree_with_truth(self);
             });
         }
     }
@@ -387,6 +388,32 @@ where
         #[allow(unsafe_code)]
         let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
         results.gradient = gradient.collect();
+        results
+    }
+
+    /// As [`results`](Self::results), but for which rows are correct, which the kernels are not asked.
+    fn unasked(&self) -> Results<T> {
+        let mut gradient = vec![MaybeUninit::new(T::of(f64::NAN)); self.logits.len()];
+        let mut results = Results::new(self.rows);
+        let outputs = Outputs { correct: None, ..results.outputs() };
+        spatial_cross_entropy_gradient(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            self.gradient_scale(),
+            &mut gradient,
+            outputs,
+            2,
+        )
+        .unwrap();
+        // SAFETY: made of initialized numbers.
+        #[allow(unsafe_code)]
+        let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
+        results.gradient = gradient.collect();
+        results.correct =
+            (0..self.rows).map(|row| !self.is_ignored(row) && self.truth(row).correct).collect();
         results
     }
 

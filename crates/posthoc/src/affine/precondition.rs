@@ -104,7 +104,9 @@ impl Preconditioner {
                     *scale = positive(*scale);
                 }
                 // Row 0 is as good as any but for its element on the diagonal.
-                let stiffness = |column: usize| problem.stiffness(column.max(1)) / mean;
+                let stiffness = |column: usize| {
+                    problem.stiffness(if column == 0 { classes + 1 } else { column }) / mean
+                };
                 let block = Cholesky::of(sampled_gram(problem, |_| 1.0), stiffness);
                 Self::Blocks { blocks: vec![block], scales, gauge: problem.gauge() }
             }

@@ -42,8 +42,9 @@ struct Block<A> {
     least: A,
 }
 
-/// Beyond this a sum shows that the base is too low: e^44.
-const MOST: f64 = 1.8e19;
+/// Beyond this a sum shows that the base is too low: then z − base would be rounded by more than it has to be, and
+/// what e^{z − base} is multiplied by come to be too small.
+const MOST: f64 = 1e6;
 
 /// The first sweeps over all blocks of a row.
 ///
