@@ -94,68 +94,12 @@ impl Vector for Single {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
-        unsafe {
-            let x = self.0;
-            // Also where x is NaN.
-            let is_normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(LOWEST));
-            #[allow(clippy::cast_possible_truncation)]
-            let n =
-                _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E as f32)));
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_HIGH), x);
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_LOW), r);
-            let mut p = _mm512_set1_ps(EXP[0]);
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[1]));
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[2]));
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[3]));
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP[4]));
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
-            p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0));
-            Single(_mm512_maskz_scalef_ps(is_normal, p, n))
-        }
+        let [power] = unsafe { exponentials([self]) };
+        power
     }
     #[inline(always)]
     fn exp_four(values: [Self; 4]) -> [Self; 4] {
-        use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
-        unsafe {
-            let one = _mm512_set1_ps(1.0);
-            #[allow(clippy::cast_possible_truncation)]
-            let log2_e = _mm512_set1_ps(LOG2_E as f32);
-            let x = values.map(|value| value.0);
-            let mut is_normal = [0; 4];
-            let mut n = x;
-            let mut r = x;
-            for i in 0..4 {
-                is_normal[i] = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x[i], _mm512_set1_ps(LOWEST));
-                n[i] = _mm512_mul_ps(x[i], log2_e);
-            }
-            for i in 0..4 {
-                n[i] = _mm512_roundscale_ps::<NEAREST>(n[i]);
-            }
-            for i in 0..4 {
-                r[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(LN2_HIGH), x[i]);
-            }
-            for i in 0..4 {
-                r[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(LN2_LOW), r[i]);
-            }
-            let mut p = [_mm512_set1_ps(EXP[0]); 4];
-            for coefficient in &EXP[1..] {
-                let coefficient = _mm512_set1_ps(*coefficient);
-                for i in 0..4 {
-                    p[i] = _mm512_fmadd_ps(p[i], r[i], coefficient);
-                }
-            }
-            for _ in 0..2 {
-                for i in 0..4 {
-                    p[i] = _mm512_fmadd_ps(p[i], r[i], one);
-                }
-            }
-            let mut powers = values;
-            for i in 0..4 {
-                powers[i] = Single(_mm512_maskz_scalef_ps(is_normal[i], p[i], n[i]));
-            }
-            powers
-        }
+        unsafe { exponentials(values) }
     }
     #[inline(always)]
     fn tanh(self) -> Self {
@@ -208,6 +152,49 @@ impl Vector for Single {
     #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
+    }
+}
+
+/// e^x of N vectors, each step for all of them before the next.
+#[inline(always)]
+unsafe fn exponentials<const N: usize>(values: [Single; N]) -> [Single; N] {
+    use single::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
+    unsafe {
+        #[allow(clippy::cast_possible_truncation)]
+        let log2_e = _mm512_set1_ps(LOG2_E as f32);
+        let one = _mm512_set1_ps(1.0);
+        let x = values.map(|value| value.0);
+        let (mut is_normal, mut n, mut r) = ([0; N], x, x);
+        for i in 0..N {
+            // Also where x is NaN.
+            is_normal[i] = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x[i], _mm512_set1_ps(LOWEST));
+            n[i] = _mm512_mul_ps(x[i], log2_e);
+        }
+        for n in &mut n {
+            *n = _mm512_roundscale_ps::<NEAREST>(*n);
+        }
+        for (r, n) in r.iter_mut().zip(n) {
+            *r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_HIGH), *r);
+        }
+        for (r, n) in r.iter_mut().zip(n) {
+            *r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_LOW), *r);
+        }
+        let mut p = [_mm512_set1_ps(EXP[0]); N];
+        for &coefficient in &EXP[1..] {
+            for (p, r) in p.iter_mut().zip(r) {
+                *p = _mm512_fmadd_ps(*p, r, _mm512_set1_ps(coefficient));
+            }
+        }
+        for _ in 0..2 {
+            for (p, r) in p.iter_mut().zip(r) {
+                *p = _mm512_fmadd_ps(*p, r, one);
+            }
+        }
+        let mut powers = values;
+        for i in 0..N {
+            powers[i] = Single(_mm512_maskz_scalef_ps(is_normal[i], p[i], n[i]));
+        }
+        powers
     }
 }
 

@@ -155,8 +155,8 @@ impl LaneOutcomes {
         all_finite: true,
     };
 
-    /// As [`Problem::outcome`], with the largest z as pivot, from `log_total`, the largest z, Σ t_k and
-    /// Σ t_k·(z_k − pivot), both without the labels', and from the logits of the labels.
+    /// As [`Problem::outcome`], from `log_total`, the largest z, which is the base, Σ t_k and Σ t_k·(z_k − base), both
+    /// without the labels', and from the logits of the labels.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     pub(super) fn settle<T: Element>(

@@ -363,39 +363,24 @@ where
                 let results = self.results(1);
                 results.agree_with_truth(self);
                 self.other_entry_points_agree(&results);
-                self.unasked().agree_with_truth(self);
+                self.results_if(2, false).agree_with_truth(self);
             });
         }
     }
 
     /// The gradient, losses and the rest.
     pub fn results(&self, threads: usize) -> Results<T> {
-        let mut gradient = vec![MaybeUninit::new(T::of(f64::NAN)); self.logits.len()];
-        let mut results = Results::new(self.rows);
-        spatial_cross_entropy_gradient(
-            &self.logits,
-            self.classes,
-            self.spatial,
-            &self.target(),
-            &self.options,
-            self.gradient_scale(),
-            &mut gradient,
-            results.outputs(),
-            threads,
-        )
-        .unwrap();
-        // SAFETY: made of initialized numbers.
-        #[allow(unsafe_code)]
-        let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
-        results.gradient = gradient.collect();
-        results
+        self.results_if(threads, true)
     }
 
-    /// As [`results`](Self::results), but for which rows are correct, which the kernels are not asked.
-    fn unasked(&self) -> Results<T> {
+    /// The same; which rows are correct only if it is asked for, else what the formula says.
+    fn results_if(&self, threads: usize, asks_which_are_correct: bool) -> Results<T> {
         let mut gradient = vec![MaybeUninit::new(T::of(f64::NAN)); self.logits.len()];
         let mut results = Results::new(self.rows);
-        let outputs = Outputs { correct: None, ..results.outputs() };
+        let mut outputs = results.outputs();
+        if !asks_which_are_correct {
+            outputs.correct = None;
+        }
         spatial_cross_entropy_gradient(
             &self.logits,
             self.classes,
@@ -405,15 +390,17 @@ where
             self.gradient_scale(),
             &mut gradient,
             outputs,
-            2,
+            threads,
         )
         .unwrap();
+        if !asks_which_are_correct {
+            let is_correct = |row| !self.is_ignored(row) && self.truth(row).correct;
+            results.correct = (0..self.rows).map(is_correct).collect();
+        }
         // SAFETY: made of initialized numbers.
         #[allow(unsafe_code)]
         let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
         results.gradient = gradient.collect();
-        results.correct =
-            (0..self.rows).map(|row| !self.is_ignored(row) && self.truth(row).correct).collect();
         results
     }
 
