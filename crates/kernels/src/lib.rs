@@ -74,5 +74,5 @@ pub use product::{Strided, add_product, softmax_rows};
 pub use softmax::{log_softmax_in_place, log_sum_exp, softmax_in_place};
 pub use statistics::RowStatistics;
 pub use sum::CompensatedSum;
-pub use tilted::{RowSurvey, TiltedSums};
+pub use tilted::{RowSurvey, Rows, TiltedSums};
 pub use truncated_newton::{Curved, minimize_truncated_newton};

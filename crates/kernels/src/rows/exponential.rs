@@ -5,6 +5,8 @@
 //!   e^r = 1 + r + r²·q(r), q of degree 4 in `f32` (relative error 3.1e-9) and 9 in `f64`
 //!   (3.7e-18); with rounding the result is within about 1 ulp.
 //!   Where e^x would be subnormal it is 0, and where it would overflow, or nearly, ∞.
+//! - 2^x = 2^n·2^r with n = round(16x)/16, of which sixteen roots are tabled, and r = x − n, |r| ≤ 1/32;
+//!   2^r = 1 + r·p(r), p of degree 5, in `f64` (7.1e-18).
 //! - tanh a = a + a³·P(a²) for |a| ≤ 0.6 (4.8e-9), and 1 − 2/(e^{2|a|} + 1) with the sign of a
 //!   beyond.
 //! - ln x = e·ln 2 + 2s + s³·R(s²), s = (m − 1)/(m + 1), x = m·2^e with m in \[√½, √2), in `f64`
@@ -63,6 +65,36 @@ pub(crate) mod double {
         0.166_666_666_666_664_13,
         0.500_000_000_000_001_1,
     ];
+    /// p: highest power first.
+    pub(crate) const POWER: [f64; 6] = [
+        0.000_154_042_116_993_352_25,
+        0.001_333_382_023_281_516_2,
+        0.009_618_129_102_053_624,
+        0.055_504_108_651_954_584,
+        0.240_226_506_959_101_67,
+        0.693_147_180_559_946_8,
+    ];
+    /// 2^(i/16).
+    pub(crate) const SIXTEENTHS: [f64; 16] = [
+        1.0,
+        1.044_273_782_427_413_8,
+        1.090_507_732_665_257_7,
+        1.138_788_634_756_691_6,
+        1.189_207_115_002_721,
+        1.241_857_812_073_484,
+        1.296_839_554_651_009_6,
+        1.354_255_546_936_892_7,
+        std::f64::consts::SQRT_2,
+        1.476_826_145_939_499_3,
+        1.542_210_825_407_940_7,
+        1.610_490_331_949_254_3,
+        1.681_792_830_507_429,
+        1.756_252_160_373_299_5,
+        1.834_008_086_409_342_4,
+        1.915_206_561_397_147_4,
+    ];
+    /// 1.5·2⁴⁸: adding and subtracting it rounds to a sixteenth.
+    pub(crate) const SIXTEENTHS_ROUNDER: f64 = 422_212_465_065_984.0;
     /// 1.5·2⁵²: adding and subtracting it rounds to a whole number.
     pub(crate) const ROUNDER: f64 = 6_755_399_441_055_744.0;
     /// R: highest power first.
@@ -143,6 +175,66 @@ pub(crate) fn ln(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::dispatch::{Instructions, Kernel, with_cpu_features};
+    use crate::rows::element::sealed::Launch;
+    use crate::rows::vector::{Lanes, Write};
+
+    /// Powers of two of some products.
+    struct Powers<'a> {
+        values: &'a [f64; 800],
+        factor: f64,
+        results: &'a mut [f64; 800],
+    }
+
+    impl Kernel<f64> for Powers<'_> {
+        #[inline(always)]
+        fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
+            let factor = V::splat(self.factor);
+            let chunks = self.values.chunks(V::LANES).zip(self.results.chunks_mut(V::LANES));
+            for (values, results) in chunks {
+                // SAFETY: vectors of 2, 4 or 8 fill 800 numbers.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let [power] = V::powers_of_two([V::load(values.as_ptr())], [factor]);
+                    power.store(results.as_mut_ptr());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_two_are_within_two_units_and_the_rounding_of_the_product() {
+        let powers = |values: &[f64; 800], factor| {
+            let mut all = Vec::new();
+            for features in ["avx512", "avx2", "portable"] {
+                let mut powers = [f64::NAN; 800];
+                let kernel = Powers { values, factor, results: &mut powers };
+                let launch = || f64::launch(Instructions::current(), kernel);
+                if with_cpu_features(features, launch).is_some() {
+                    all.push(powers);
+                }
+            }
+            all
+        };
+        let factor = 1.25; // products are exact
+        let values = std::array::from_fn(|i| (i as f64 - 790.0) / 256.0 * (1.0 + i as f64 * 0.25));
+        for powers in powers(&values, factor) {
+            for (x, power) in values.map(|value| value * factor).into_iter().zip(powers) {
+                let truth = x.exp2();
+                // Where there is no table the product is multiplied by ln 2 first.
+                let bound = 4.5e-16 + x.abs() * 1.2e-16;
+                assert!((power / truth - 1.0).abs() < bound, "2^{x}: {power} for {truth}");
+            }
+        }
+        let mut values = [0.0; 800];
+        values[..6].copy_from_slice(&[-1100.0, -1e9, -1e12, 1030.0, f64::NAN, -1.0]);
+        for powers in powers(&values, 1.0) {
+            assert_eq!(powers[..4], [0.0, 0.0, 0.0, f64::INFINITY]);
+            assert!(powers[4].is_nan());
+            assert_eq!(powers[6], 1.0);
+            assert!((powers[5] - 0.5).abs() < 1e-15);
+        }
+    }
 
     #[test]
     fn logarithm_agrees_with_the_standard_library() {

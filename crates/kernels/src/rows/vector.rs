@@ -48,6 +48,19 @@ pub(crate) trait Vector: Copy {
     fn exp_four(values: [Self; 4]) -> [Self; 4] {
         values.map(Self::exp)
     }
+    /// 2^(value·factor) of N pairs, side by side, for products of a size below 2⁴⁰: 0 below −1080, ∞ above 1024,
+    /// NaN for NaN.
+    ///
+    /// Within two units in the last place, and what rounding the product makes of it.
+    #[inline(always)]
+    fn powers_of_two<const N: usize>(values: [Self; N], factors: [Self; N]) -> [Self; N] {
+        let ln_2 = Self::splat(Self::Scalar::widen(std::f64::consts::LN_2));
+        let mut powers = values;
+        for (power, factor) in powers.iter_mut().zip(factors) {
+            *power = power.mul(factor).mul(ln_2).exp();
+        }
+        powers
+    }
     /// tanh(self); NaN for NaN.
     fn tanh(self) -> Self;
     /// The largest lane. If a lane is NaN, anything.
@@ -59,6 +72,11 @@ pub(crate) trait Vector: Copy {
     }
     /// The sum of the lanes, in `f64`.
     fn sum(self) -> f64;
+    /// The sums of eight vectors.
+    #[inline(always)]
+    fn sums_of_eight(vectors: [Self; 8]) -> [f64; 8] {
+        vectors.map(Self::sum)
+    }
     /// Whether a lane equals the lane of the other.
     fn any_equal(self, other: Self) -> bool;
     /// Has memory fetched into the caches, if there is an instruction for it; wherever it points.

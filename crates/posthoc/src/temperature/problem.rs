@@ -14,10 +14,8 @@
 //! The first pass over all rows looks at the rows, and takes L(1), the loss before the fit, and the
 //! series at the start; mostly it is the only one.
 
-use std::borrow::Cow;
-
 use softlabel_core::Scalar;
-use softlabel_kernels::{RootOutcome, RootSettings, RowSurvey, TiltedSums, find_root};
+use softlabel_kernels::{RootOutcome, RootSettings, RowSurvey, Rows, TiltedSums, find_root};
 
 use super::TemperatureScaling;
 use crate::document::Written;
@@ -29,11 +27,9 @@ const RANGE: f64 = 1e6;
 /// How exactly ln T is determined.
 const TOLERANCE: f64 = 1e-12;
 
-/// A fit of many rows, four times as many or more, starts from one of about so many.
-const SAMPLE: usize = 1 << 11;
-
-/// Each further sample is so many times as large as the one before.
-const GROWTH: usize = 1 << 4;
+/// A fit of many rows starts from that of a sample of about so many, which starts from a smaller one, and so
+/// on; all are of no more than a third of the rows.
+const SAMPLES: [usize; 3] = [1 << 9, 1 << 12, 1 << 14];
 
 /// So many series at most are taken from there.
 const STEPS: usize = 8;
@@ -99,8 +95,7 @@ fn root(polynomial: &[f64]) -> f64 {
 
 /// What is minimized: rows, what each of them should say, and how much it counts.
 pub(super) struct Problem<'a, T: Scalar> {
-    rows: Cow<'a, [T]>,
-    classes: usize,
+    rows: Rows<'a, T>,
     survey: RowSurvey,
     weights: Option<&'a [f64]>,
     total: f64,
@@ -121,29 +116,36 @@ pub(super) struct Minimum {
 impl<'a, T: Scalar> Problem<'a, T> {
     /// `rows` and `targets` fit; whether no target is impossible is for the caller to ask.
     pub(super) fn new(rows: &'a [T], targets: &'a Targets<'_>) -> Self {
-        let mut stride = targets.len() / SAMPLE;
         let mut start = None;
-        while stride >= 4 {
-            start = of_sample(rows, targets, stride, start);
-            stride = if start.is_some() { stride / GROWTH } else { 0 };
+        for size in SAMPLES {
+            let step = targets.len() / size;
+            if step < 3 {
+                break;
+            }
+            start = of_sample(rows, targets, step, start);
+            if start.is_none() {
+                break;
+            }
         }
-        Self::from_start(rows.into(), targets, start)
+        Self::from_start(Rows::new(rows, targets.classes(), 1), targets, start, true)
     }
 
+    /// `unscaled` says whether L(1) will be asked for.
     fn from_start(
-        rows: Cow<'a, [T]>,
+        rows: Rows<'a, T>,
         targets: &'a Targets<'_>,
         start: Option<(f64, usize)>,
+        unscaled: bool,
     ) -> Self {
-        let (classes, weights, total) = (targets.classes(), targets.weights(), targets.total());
+        let (weights, total) = (targets.weights(), targets.total());
         let gap = |row: usize, logits: &[f64], highest: f64| -> f64 {
             let masses = targets.row(row).masses();
             masses.map(|(class, share)| share * (logits[class] - highest)).sum()
         };
         let surveyed = start.map_or(1.0, |(beta, _)| beta);
-        let survey = RowSurvey::new(&rows, classes, gap, weights, surveyed);
+        let survey = RowSurvey::new(rows, gap, weights, surveyed, unscaled);
         let start = start.map(|(_, iterations)| iterations);
-        Self { rows, classes, survey, weights, total, surveyed, start }
+        Self { rows, survey, weights, total, surveyed, start }
     }
 
     /// Whether a class with a target above 0 has the logit −∞.
@@ -153,7 +155,8 @@ impl<'a, T: Scalar> Problem<'a, T> {
 
     /// L(1).
     pub(super) fn loss_before(&self) -> f64 {
-        self.survey.cross_entropy / self.total
+        let of_survey = self.survey.unscaled.map(|sum| sum / self.total);
+        of_survey.unwrap_or_else(|| self.series(1.0).loss)
     }
 
     /// L and its derivatives at β.
@@ -162,7 +165,7 @@ impl<'a, T: Scalar> Problem<'a, T> {
             return Series::of(&self.survey.sums, self.total);
         }
         let RowSurvey { highest, gaps, .. } = &self.survey;
-        let sums = TiltedSums::new(&self.rows, self.classes, highest, gaps, self.weights, beta);
+        let sums = TiltedSums::new(self.rows, highest, gaps, self.weights, beta);
         sums.map_or(Series::UNKNOWN, |sums| Series::of(&sums, self.total))
     }
 
@@ -260,22 +263,18 @@ impl<'a, T: Scalar> Problem<'a, T> {
     }
 }
 
-/// The optimum of every `stride`-th row, if it has one, and after how many iterations it was found:
+/// The optimum of every `step`-th row, if it has one, and after how many iterations it was found:
 /// by a search, or from that of a smaller sample.
 fn of_sample<T: Scalar>(
     rows: &[T],
     targets: &Targets<'_>,
-    stride: usize,
+    step: usize,
     start: Option<(f64, usize)>,
 ) -> Option<(f64, usize)> {
-    let numbers: Vec<usize> = (0..targets.len()).step_by(stride).collect();
+    let rows = Rows::new(rows, targets.classes(), step);
+    let numbers: Vec<usize> = (0..targets.len()).step_by(step).collect();
     let of_sample = targets.select(&numbers).ok()?;
-    let classes = targets.classes();
-    let mut chosen = Vec::with_capacity(numbers.len() * classes);
-    for row in numbers {
-        chosen.extend_from_slice(&rows[row * classes..][..classes]);
-    }
-    let problem = Problem::from_start(Cow::Owned(chosen), &of_sample, start);
+    let problem = Problem::from_start(rows, &of_sample, start, false);
     let found = problem.polished(ROUGH).or_else(|| problem.search(ROUGH).ok())?;
     found.outcome.converged().then_some((found.temperature.recip(), found.iterations))
 }

@@ -72,7 +72,8 @@ fn temperatures_of_three_networks() {
         let diagnostics = on_all.diagnostics().unwrap();
         assert_eq!(diagnostics.samples, 10_000);
         assert!((diagnostics.nll_after - scores.nll).abs() < 1e-14);
-        assert!(diagnostics.outcome.converged() && diagnostics.iterations < 12, "{diagnostics:?}");
+        // Of which all but two or three are of a sample.
+        assert!(diagnostics.outcome.converged() && diagnostics.iterations < 16, "{diagnostics:?}");
 
         let on_half = TemperatureScaling::fit(&first, &first_labels).unwrap();
         check("T_fit_first_half", on_half.temperature().get(), 1e-12);

@@ -2,15 +2,19 @@
 
 #![allow(unsafe_code)]
 
+mod double;
+mod transpose;
+
 use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
 use super::dispatch::Kernel;
 use super::element::Element;
-use super::element::sealed::Convert;
-use super::exponential::{LOG2_E, double, single};
+use super::exponential::{LOG2_E, single};
 use super::vector::{Lanes, Read, Vector, Write};
+pub(crate) use double::Double;
+use transpose::{transpose_in, transpose_out};
 
 /// Runs a kernel with these instructions.
 ///
@@ -29,10 +33,6 @@ where
 /// 16 numbers in single precision.
 #[derive(Clone, Copy)]
 pub(crate) struct Single(__m512);
-
-/// 8 numbers in double precision.
-#[derive(Clone, Copy)]
-pub(crate) struct Double(__m512d);
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -377,229 +377,3 @@ unsafe fn narrow_bf16(values: __m512) -> __m256i {
         _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits))
     }
 }
-
-/// A 16×16 transposition: first pairs within 128 bits, then the quarters.
-#[inline(always)]
-unsafe fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
-    unsafe {
-        let mut pairs = rows;
-        for i in 0..8 {
-            pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
-            pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
-        }
-        // quads[4g + j]: column j of each quarter, of the rows 4g to 4g + 3.
-        let mut quads = rows;
-        for g in 0..4 {
-            let p = |i: usize| _mm512_castps_pd(pairs[4 * g + i]);
-            quads[4 * g] = _mm512_castpd_ps(_mm512_unpacklo_pd(p(0), p(2)));
-            quads[4 * g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p(0), p(2)));
-            quads[4 * g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(p(1), p(3)));
-            quads[4 * g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(p(1), p(3)));
-        }
-        let mut columns = rows;
-        for j in 0..4 {
-            let (a, b, c, d) = (quads[j], quads[4 + j], quads[8 + j], quads[12 + j]);
-            let ab_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
-            let ab_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
-            let cd_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
-            let cd_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
-            columns[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_even, cd_even);
-            columns[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_odd, cd_odd);
-            columns[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_even, cd_even);
-            columns[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_odd, cd_odd);
-        }
-        columns
-    }
-}
-
-/// # Safety
-/// As [`Read::read_columns`].
-#[inline(always)]
-unsafe fn transpose_in<T: Convert>(
-    rows: &[*const T],
-    from: usize,
-    count: usize,
-    to: *mut f32,
-    stride: usize,
-) where
-    Single: Read<T>,
-{
-    unsafe {
-        let mut lanes = [_mm512_setzero_ps(); 16];
-        for (lane, row) in lanes.iter_mut().zip(rows) {
-            *lane = <Single as Read<T>>::read_part(row.add(from), count).0;
-        }
-        let columns = transposed(lanes);
-        for j in 0..16 {
-            if j < count {
-                _mm512_storeu_ps(to.add(j * stride), columns[j]);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`Write::write_columns`].
-#[inline(always)]
-unsafe fn transpose_out<T: Convert>(
-    rows: &[*mut T],
-    to: usize,
-    count: usize,
-    from: *const f32,
-    stride: usize,
-) where
-    Single: Write<T>,
-{
-    unsafe {
-        let mut columns = [_mm512_setzero_ps(); 16];
-        for j in 0..16 {
-            if j < count {
-                columns[j] = _mm512_loadu_ps(from.add(j * stride));
-            }
-        }
-        let values = transposed(columns);
-        for (value, row) in values.into_iter().zip(rows) {
-            <Single as Write<T>>::write_part(Single(value), row.add(to), count);
-        }
-    }
-}
-
-impl Vector for Double {
-    type Scalar = f64;
-    const LANES: usize = 8;
-
-    #[inline(always)]
-    fn splat(value: f64) -> Self {
-        Double(unsafe { _mm512_set1_pd(value) })
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f64) -> Self {
-        Double(unsafe { _mm512_loadu_pd(from) })
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f64) {
-        unsafe { _mm512_storeu_pd(to, self.0) }
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Double(unsafe { _mm512_add_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        Double(unsafe { _mm512_mul_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul_add(self, factor: Self, summand: Self) -> Self {
-        Double(unsafe { _mm512_fmadd_pd(self.0, factor.0, summand.0) })
-    }
-    #[inline(always)]
-    fn mul_add_if_nonzero(self, factor: Self, summand: Self) -> Self {
-        unsafe {
-            let nonzero = _mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_pd());
-            Double(_mm512_mask3_fmadd_pd(self.0, factor.0, summand.0, nonzero))
-        }
-    }
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        Double(unsafe { _mm512_max_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        Double(unsafe { _mm512_min_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn keep(self, count: usize, fill: f64) -> Self {
-        Double(unsafe { _mm512_mask_mov_pd(_mm512_set1_pd(fill), first(count) as u8, self.0) })
-    }
-    #[inline(always)]
-    fn exp(self) -> Self {
-        use double::{EXP, LN2_HIGH, LN2_LOW, LOWEST};
-        unsafe {
-            let x = self.0;
-            let is_normal = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(x, _mm512_set1_pd(LOWEST));
-            let n = _mm512_roundscale_pd::<NEAREST>(_mm512_mul_pd(x, _mm512_set1_pd(LOG2_E)));
-            let r = _mm512_fnmadd_pd(n, _mm512_set1_pd(LN2_HIGH), x);
-            let r = _mm512_fnmadd_pd(n, _mm512_set1_pd(LN2_LOW), r);
-            let mut p = _mm512_set1_pd(EXP[0]);
-            for &coefficient in &EXP[1..] {
-                p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(coefficient));
-            }
-            p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(1.0));
-            p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(1.0));
-            Double(_mm512_maskz_scalef_pd(is_normal, p, n))
-        }
-    }
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        // Caps on logits in double precision are rare enough for the standard library.
-        let mut lanes = [0.0; 8];
-        unsafe {
-            self.store(lanes.as_mut_ptr());
-            Self::load(lanes.map(f64::tanh).as_ptr())
-        }
-    }
-    #[inline(always)]
-    fn largest(self) -> f64 {
-        unsafe { _mm512_reduce_max_pd(self.0) }
-    }
-    #[inline(always)]
-    fn sum(self) -> f64 {
-        unsafe { _mm512_reduce_add_pd(self.0) }
-    }
-    #[inline(always)]
-    fn any_equal(self, other: Self) -> bool {
-        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0) != 0 }
-    }
-    #[inline(always)]
-    fn prefetch<T>(from: *const T) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_to_write<T>(to: *mut T) {
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast_const().cast()) }
-    }
-    #[inline(always)]
-    fn fence() {
-        unsafe { _mm_sfence() }
-    }
-}
-
-impl Read<f64> for Double {
-    #[inline(always)]
-    unsafe fn read(from: *const f64) -> Self {
-        Double(unsafe { _mm512_loadu_pd(from) })
-    }
-    #[inline(always)]
-    unsafe fn read_part(from: *const f64, count: usize) -> Self {
-        Double(unsafe { _mm512_maskz_loadu_pd(first(count) as u8, from) })
-    }
-}
-
-impl Write<f64> for Double {
-    #[inline(always)]
-    unsafe fn write(self, to: *mut f64) {
-        unsafe { _mm512_storeu_pd(to, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn write_part(self, to: *mut f64, count: usize) {
-        unsafe { _mm512_mask_storeu_pd(to, first(count) as u8, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn write_past_caches(self, to: *mut f64) {
-        unsafe { _mm512_stream_pd(to, self.0) }
-    }
-}
-
-impl Read<f32> for Double {
-    #[inline(always)]
-    unsafe fn read(from: *const f32) -> Self {
-        unsafe { Double(_mm512_cvtps_pd(_mm256_loadu_ps(from))) }
-    }
-    #[inline(always)]
-    unsafe fn read_part(from: *const f32, count: usize) -> Self {
-        unsafe { Double(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(first(count) as u8, from))) }
-    }
-}
-impl Read<bf16> for Double {}
-impl Read<f16> for Double {}
-impl Read<bool> for Double {}
