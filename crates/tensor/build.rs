@@ -3,8 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 4] =
-    ["src/autograd/node.cpp", "src/buffers.cpp", "src/memory.cpp", "src/script.cpp"];
+const SOURCES: [&str; 5] = [
+    "src/autograd/node.cpp",
+    "src/buffers.cpp",
+    "src/memory.cpp",
+    "src/script.cpp",
+    "src/threads.cpp",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,7 +1,7 @@
 //! What the losses of this workspace share to call the row kernels on tensors. Not for others.
 
 use half::{bf16, f16};
-use softlabel_kernels::rows::{Accumulator, DenseRows, Element, total};
+use softlabel_kernels::rows::{Accumulator, DenseRows, Element, Pool, Threads, total};
 use softlabel_tensor::Result;
 use softlabel_tensor::slices::{Element as TensorElement, slice};
 use tch::{Kind, Tensor};
@@ -98,7 +98,17 @@ pub fn split(divisor: f64, largest: f64, kind: Kind) -> (f64, f64) {
     }
 }
 
-/// As many as libtorch would use.
-pub fn threads() -> usize {
-    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+/// As many threads as libtorch would use, and its own.
+pub fn threads() -> Threads {
+    Threads::of(&Intraop, usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1))
+}
+
+/// libtorch's intra-op threads.
+#[derive(Debug)]
+struct Intraop;
+
+impl Pool for Intraop {
+    fn run(&self, count: usize, work: &(dyn Fn() + Sync)) {
+        softlabel_tensor::threads::run(count, work);
+    }
 }

@@ -4,9 +4,9 @@
 //! What comes out is either a tensor in the layout that the losses compute in, or a value of `softlabel-core`
 //! that the libtorch-free crates take.
 //!
-//! Three modules stand by themselves and serve any program on tch:
-//! [`slices`] lends the elements of CPU tensors without a copy, [`buffers`] has memory for large ones, and
-//! [`autograd`] puts functions whose gradient is written in Rust into libtorch's graph; [`gradient_check`] compares
+//! Four modules stand by themselves and serve any program on tch:
+//! [`slices`] lends the elements of CPU tensors without a copy, [`buffers`] has memory for large ones, [`threads`] runs
+//! work on libtorch's threads, and [`autograd`] puts functions whose gradient is written in Rust into libtorch's graph; [`gradient_check`] compares
 //! such a gradient with finite differences.
 //!
 //! [`ScriptModule`] is a TorchScript module that is sure not to train, [`MappedFile`] a file as bytes in memory.
@@ -34,6 +34,7 @@ mod layout;
 mod mapped;
 mod script;
 pub mod slices;
+pub mod threads;
 
 pub use convert::{
     Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_logits,

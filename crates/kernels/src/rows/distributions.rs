@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
 use super::target::{DenseRows, TargetError, check_length};
-use super::threads::for_ranges;
+use super::threads::{Threads, for_ranges};
 
 /// Why a row is no distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,8 +57,9 @@ pub fn first_bad_row(
     spatial: usize,
     ignored: Option<&[bool]>,
     tolerance: f64,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<Option<BadRow>, TargetError> {
+    let threads = threads.into();
     match rows {
         DenseRows::F32(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
         DenseRows::F64(rows) => first_bad_of(rows, classes, spatial, ignored, tolerance, threads),
@@ -74,7 +75,7 @@ fn first_bad_of<T: Element>(
     spatial: usize,
     ignored: Option<&[bool]>,
     tolerance: f64,
-    threads: usize,
+    threads: Threads,
 ) -> Result<Option<BadRow>, TargetError> {
     let per_item = classes.saturating_mul(spatial);
     if per_item == 0 {

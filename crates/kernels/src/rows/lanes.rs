@@ -11,7 +11,7 @@ use super::vector::MOST_LANES;
 /// No tile has more lanes.
 pub(super) const WIDTH: usize = 4 * MOST_LANES;
 
-/// The targets of up to `LANES` neighbouring rows; all is 0 in lanes whose rows do not count.
+/// The targets of up to `LANES` neighbouring rows; all is 0 in lanes of theirs whose rows do not count.
 pub(super) struct LaneTargets<A> {
     /// Which lanes have rows that count.
     pub(super) counts: [bool; WIDTH],
@@ -30,25 +30,26 @@ pub(super) struct LaneTargets<A> {
 }
 
 impl<A: Accumulator> LaneTargets<A> {
-    /// Of `rows` rows, one a lane, of vectors of `lanes`.
+    pub(super) const NONE: Self = LaneTargets {
+        counts: [false; WIDTH],
+        all_count: true,
+        points: 0,
+        classes: [[0; WIDTH]; 2],
+        masses: [[A::ZERO; WIDTH]; 2],
+        uniform: [A::ZERO; WIDTH],
+        dense: [A::ZERO; WIDTH],
+    };
+
+    /// Those of `rows` rows, one a lane, of vectors of `lanes`; lanes beyond have what they had.
     #[inline(always)]
-    pub(super) fn of(target: &Target<A>, first: usize, rows: usize, lanes: usize) -> Self {
-        let mut all = LaneTargets {
-            counts: [false; WIDTH],
-            all_count: true,
-            points: 0,
-            classes: [[0; WIDTH]; 2],
-            masses: [[A::ZERO; WIDTH]; 2],
-            uniform: [A::ZERO; WIDTH],
-            dense: [A::ZERO; WIDTH],
-        };
+    pub(super) fn set(&mut self, target: &Target<A>, first: usize, rows: usize, lanes: usize) {
         // Twice the same: in the first the compiler knows how many.
         if rows == lanes {
-            all.fill(target, first, lanes);
+            self.fill(target, first, lanes);
         } else {
-            all.fill(target, first, rows);
+            *self = Self::NONE;
+            self.fill(target, first, rows);
         }
-        all
     }
 
     #[inline(always)]

@@ -88,6 +88,7 @@ pub use scaling::{copy_scaled_rows, scale_rows};
 pub use target::{
     Dense, DenseRows, Masses, MassesBy, Second, SecondShare, Target, TargetError, check_target,
 };
+pub use threads::{Pool, Threads};
 pub use total::total;
 
 use dispatch::{Instructions, Kernel};
@@ -131,20 +132,42 @@ pub enum Scale<'a, A> {
 /// Where the results of a row go; each slice has one element a row.
 #[derive(Debug)]
 pub struct Outputs<'a, A> {
-    /// The losses; their number says how many rows there are.
-    pub losses: &'a mut [A],
-    /// ln Σ_k e^{z_k}.
-    pub log_sum_exp: Option<&'a mut [A]>,
-    /// Whether the label is the first largest of the scaled logits; false where there is no label,
-    /// in rows that are ignored and in rows with a NaN.
-    pub correct: Option<&'a mut [bool]>,
+    losses: &'a mut [MaybeUninit<A>],
+    log_sum_exp: Option<&'a mut [MaybeUninit<A>]>,
+    correct: Option<&'a mut [MaybeUninit<bool>]>,
 }
 
 impl<'a, A> Outputs<'a, A> {
-    /// Losses alone.
+    /// The losses; their number says how many rows there are.
     pub fn losses(losses: &'a mut [A]) -> Self {
+        Self::uninit_losses(as_uninit(losses))
+    }
+
+    /// The losses, in memory that need not hold any numbers; when a function returns `Ok`, it does.
+    pub fn uninit_losses(losses: &'a mut [MaybeUninit<A>]) -> Self {
         Outputs { losses, log_sum_exp: None, correct: None }
     }
+
+    /// And ln Σ_k e^{z_k}.
+    #[must_use]
+    pub fn with_log_sum_exp(mut self, log_sum_exp: &'a mut [A]) -> Self {
+        self.log_sum_exp = Some(as_uninit(log_sum_exp));
+        self
+    }
+
+    /// And whether the label is the first largest of the scaled logits; false where there is no label, in rows that
+    /// are ignored and in rows with a NaN.
+    #[must_use]
+    pub fn with_correct(mut self, correct: &'a mut [bool]) -> Self {
+        self.correct = Some(as_uninit(correct));
+        self
+    }
+}
+
+#[allow(unsafe_code)]
+fn as_uninit<T>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the layout is the same, and nothing but values is ever written to an output.
+    unsafe { &mut *(std::ptr::from_mut(values) as *mut [MaybeUninit<T>]) }
 }
 
 /// The losses of rows of logits, N×K. Reads every logit once.
@@ -173,7 +196,7 @@ pub fn cross_entropy<T: Element>(
     target: &Target<T::Sum>,
     options: &Options,
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     spatial_cross_entropy(logits, classes, 1, target, options, outputs, threads)
 }
@@ -218,7 +241,7 @@ pub fn cross_entropy_gradient<T: Element>(
     gradient_scale: Scale<T::Sum>,
     gradient: &mut [MaybeUninit<T>],
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     spatial_cross_entropy_gradient(
         logits,
@@ -258,7 +281,7 @@ pub fn cross_entropy_in_place<T: Element>(
     options: &Options,
     gradient_scale: Scale<T::Sum>,
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     spatial_cross_entropy_in_place(
         logits,
@@ -299,9 +322,10 @@ pub fn spatial_cross_entropy<T: Element>(
     target: &Target<T::Sum>,
     options: &Options,
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
-    let call = Call { layout: Layout { classes, spatial }, target, options, threads };
+    let (layout, threads) = (Layout { classes, spatial }, threads.into());
+    let call = Call { layout, target, options, threads };
     let no_scale = Scale::All(T::Sum::ONE);
     call.check(logits.len(), &no_scale, logits.len(), &outputs)?;
     // SAFETY: checked; without an output nothing of the logits is written.
@@ -325,9 +349,10 @@ pub fn spatial_cross_entropy_gradient<T: Element>(
     gradient_scale: Scale<T::Sum>,
     gradient: &mut [MaybeUninit<T>],
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
-    let call = Call { layout: Layout { classes, spatial }, target, options, threads };
+    let (layout, threads) = (Layout { classes, spatial }, threads.into());
+    let call = Call { layout, target, options, threads };
     call.check(logits.len(), &gradient_scale, gradient.len(), &outputs)?;
     // SAFETY: checked; the gradient is as long as the logits and does not overlap them.
     #[allow(unsafe_code)]
@@ -349,9 +374,10 @@ pub fn spatial_cross_entropy_in_place<T: Element>(
     options: &Options,
     gradient_scale: Scale<T::Sum>,
     outputs: Outputs<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
-    let call = Call { layout: Layout { classes, spatial }, target, options, threads };
+    let (layout, threads) = (Layout { classes, spatial }, threads.into());
+    let call = Call { layout, target, options, threads };
     call.check(logits.len(), &gradient_scale, logits.len(), &outputs)?;
     let logits = logits.as_mut_ptr();
     // SAFETY: checked; input and output are the same.
@@ -366,7 +392,7 @@ struct Call<'a, A> {
     layout: Layout,
     target: &'a Target<'a, A>,
     options: &'a Options,
-    threads: usize,
+    threads: Threads,
 }
 
 impl<A: Accumulator> Call<'_, A> {
@@ -421,9 +447,9 @@ impl<A: Accumulator> Call<'_, A> {
             self.options,
             gradient_scale,
         );
-        problem.losses = outputs.losses.as_mut_ptr();
-        problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), <[A]>::as_mut_ptr);
-        problem.correct = outputs.correct.map_or(null_mut(), <[bool]>::as_mut_ptr);
+        problem.losses = outputs.losses.as_mut_ptr().cast();
+        problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), |to| to.as_mut_ptr().cast());
+        problem.correct = outputs.correct.map_or(null_mut(), |to| to.as_mut_ptr().cast());
         // Not in passing where the logits would be lost.
         if problem.checks_rows() && !std::ptr::eq(input, output) {
             problem.check =

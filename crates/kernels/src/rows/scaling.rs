@@ -8,7 +8,7 @@ use super::element::Element;
 use super::element::sealed::Real;
 use super::sweep::sweep;
 use super::target::{TargetError, check_length};
-use super::threads::for_ranges;
+use super::threads::{Threads, for_ranges};
 use super::vector::{Lanes, Write, read, read_part};
 
 /// Multiplies rows by numbers, in place.
@@ -30,14 +30,14 @@ pub fn scale_rows<T: Element>(
     values: &mut [T],
     columns: usize,
     by: Scale<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     let rows = count_rows(values.len(), columns, &by)?;
     if matches!(by, Scale::All(scale) if scale == T::Sum::ONE) {
         return Ok(());
     }
     let values = values.as_mut_ptr();
-    run(&Product { from: values, to: values, columns, by }, rows, threads);
+    run(&Product { from: values, to: values, columns, by }, rows, threads.into());
     Ok(())
 }
 
@@ -64,11 +64,15 @@ pub fn copy_scaled_rows<T: Element>(
     to: &mut [MaybeUninit<T>],
     columns: usize,
     by: Scale<T::Sum>,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     let rows = count_rows(from.len(), columns, &by)?;
     check_length("copy", from.len(), to.len())?;
-    run(&Product { from: from.as_ptr(), to: to.as_mut_ptr().cast(), columns, by }, rows, threads);
+    run(
+        &Product { from: from.as_ptr(), to: to.as_mut_ptr().cast(), columns, by },
+        rows,
+        threads.into(),
+    );
     Ok(())
 }
 
@@ -100,7 +104,7 @@ pub(crate) struct Product<'a, T: Element> {
 #[allow(unsafe_code)]
 unsafe impl<T: Element> Sync for Product<'_, T> {}
 
-fn run<T: Element>(product: &Product<T>, rows: usize, threads: usize) {
+fn run<T: Element>(product: &Product<T>, rows: usize, threads: Threads) {
     let instructions = Instructions::current();
     for_ranges(rows, product.columns, threads, |range| {
         T::launch_scaling(instructions, ScaleRange { product, range });

@@ -29,6 +29,7 @@ for_all_elements! {
     rows_without_any_class;
     what_ignored_rows_hold_does_not_matter;
     not_a_number_and_infinity_stay_in_their_row;
+    labels_far_below_stay_in_their_row;
     masks_with_the_least_number;
     wide_gaps;
     confident_rows;
@@ -193,6 +194,32 @@ where
                         assert_eq!(results.gradient[range.clone()], clean.gradient[range]);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Without the question which rows are correct, exponentials are taken against the logits of labels.
+fn labels_far_below_stay_in_their_row<T: Number>()
+where
+    T::Sum: Number,
+{
+    for classes in CLASSES {
+        let mut case = Case::<T>::smoothed(70, classes, 0.1, 6);
+        let clean = case.results_if(1, false);
+        let label = usize::try_from(case.labels.as_ref().unwrap()[7]).unwrap();
+        for far in [-40.0, -3e4, f64::NEG_INFINITY, f64::NAN] {
+            case.logits[7 * classes + label] = T::of(far);
+            let results = case.results_if(1, false);
+            if far.is_nan() {
+                assert!(results.losses[7].get().is_nan());
+            } else {
+                results.agree_with_truth(&case);
+            }
+            for row in (0..70).filter(|&row| row != 7) {
+                let range = row * classes..(row + 1) * classes;
+                assert_eq!(results.losses[row], clean.losses[row]);
+                assert_eq!(results.gradient[range.clone()], clean.gradient[range]);
             }
         }
     }

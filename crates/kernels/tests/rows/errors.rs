@@ -139,10 +139,10 @@ fn outputs_and_scales() {
     let mut losses = [0.0; 2];
     let mut short = [0.0; 1];
     let mut flags = [false; 3];
-    let outputs = Outputs { losses: &mut losses, log_sum_exp: Some(&mut short), correct: None };
+    let outputs = Outputs::losses(&mut losses).with_log_sum_exp(&mut short);
     let error = cross_entropy(&logits, 3, &target, &options, outputs, 1).unwrap_err();
     assert_eq!(error.to_string(), "log_sum_exp: expected 2 elements, found 1");
-    let outputs = Outputs { losses: &mut losses, log_sum_exp: None, correct: Some(&mut flags) };
+    let outputs = Outputs::losses(&mut losses).with_correct(&mut flags);
     let error = cross_entropy(&logits, 3, &target, &options, outputs, 1).unwrap_err();
     assert_eq!(error.to_string(), "correct: expected 2 elements, found 3");
     let outputs = Outputs::losses(&mut losses);

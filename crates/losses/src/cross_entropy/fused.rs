@@ -75,14 +75,14 @@ fn run<T: Logit>(
     let target = numbers.target(0..prepared.samples());
     let kernel_options = options.for_kernels();
     let threads = threads();
-    let mut losses = vec![T::Sum::default(); prepared.samples()];
-    let mut log_sum_exp = vec![T::Sum::default(); if statistics { losses.len() } else { 0 }];
+    let shape = prepared.shape.as_slice();
+    let mut losses = uninit::<T::Sum>(shape)?;
+    let mut log_sum_exp = vec![T::Sum::default(); if statistics { prepared.samples() } else { 0 }];
     let mut correct = vec![false; log_sum_exp.len()];
-    let outputs = Outputs {
-        losses: &mut losses,
-        log_sum_exp: statistics.then_some(&mut log_sum_exp),
-        correct: statistics.then_some(&mut correct),
-    };
+    let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
+    if statistics {
+        outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);
+    }
     let (classes, spatial) = (prepared.plan.classes, place.spatial);
     let largest = prepared.largest_mass() * options.scale;
     let (now, late) = split(divisor / weight, largest, T::KIND);
@@ -128,13 +128,11 @@ fn run<T: Logit>(
         .map_err(|error| refused(&error))?;
         Some(gradient)
     };
-    let shape = prepared.shape.as_slice();
     let each = reduction == Reduction::None;
     let loss = if each {
-        let losses = Tensor::f_from_slice(&losses)?.f_reshape(shape)?;
         if weight == 1.0 { losses } else { losses.f_mul_scalar(weight)? }
     } else {
-        reduced(&losses, divisor, weight)?
+        reduced(slice::<T::Sum>(&losses)?, divisor, weight)?
     };
     let log_sum_exp =
         if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };

@@ -21,8 +21,8 @@ use softlabel_core::Reduction;
 use softlabel_kernels::rows::{Outputs, Scale, cross_entropy, cross_entropy_in_place};
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{Node, Saved};
-use softlabel_tensor::buffers::allocate;
-use softlabel_tensor::slices::{slice, slice_mut};
+use softlabel_tensor::buffers::{allocate, uninit};
+use softlabel_tensor::slices::{slice, slice_mut, uninit_slice_mut};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
 use super::numbers::{Numbers, refused};
@@ -317,14 +317,13 @@ impl Layer {
         let numbers = Numbers::<T::Sum>::new(prepared)?;
         let target = numbers.target(range.clone());
         let classes = prepared.plan.classes;
-        let mut losses = vec![T::Sum::default(); range.len()];
+        let mut losses = uninit::<T::Sum>(&[range.len() as i64])?;
         let mut log_sum_exp = vec![T::Sum::default(); if statistics { range.len() } else { 0 }];
         let mut correct = vec![false; log_sum_exp.len()];
-        let outputs = Outputs {
-            losses: &mut losses,
-            log_sum_exp: statistics.then_some(&mut log_sum_exp),
-            correct: statistics.then_some(&mut correct),
-        };
+        let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
+        if statistics {
+            outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);
+        }
         let options = self.options.for_kernels();
         let result = match scale {
             None => {
@@ -348,7 +347,7 @@ impl Layer {
         result.map_err(|error| refused(&error))?;
         let given = |is_given: bool, tensor: Tensor| is_given.then_some(tensor);
         let rows = Rows {
-            losses: Tensor::f_from_slice(&losses)?,
+            losses,
             log_sum_exp: given(statistics, Tensor::f_from_slice(&log_sum_exp)?),
             correct: given(
                 statistics && prepared.labels.is_some(),

@@ -115,7 +115,8 @@ fn part<T>(values: &[T], range: Range<usize>) -> &[T] {
     values.get(range).unwrap_or_default()
 }
 
-/// What the kernels refuse: a soft row that is no distribution, or what a check before them overlooked.
+/// What the kernels refuse: a label that is no class, a soft row that is no distribution, or what a check before them
+/// overlooked.
 pub(super) fn refused(error: &TargetError) -> crate::Error {
     let what = "soft targets";
     let error = match *error {
@@ -124,6 +125,9 @@ pub(super) fn refused(error: &TargetError) -> crate::Error {
         }
         TargetError::Row(BadRow::Sum { row, found }) => {
             CoreError::RowSum { what, row, found, tolerance: SOFT_ROW_TOLERANCE }
+        }
+        TargetError::Label { row, label, classes, .. } => {
+            CoreError::LabelOutOfRange { position: row, found: label, classes }
         }
         ref other => CoreError::mismatch("target", "one that fits the logits", other.to_string()),
     };

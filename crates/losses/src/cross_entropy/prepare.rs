@@ -54,7 +54,7 @@ pub(super) struct Second {
 
 /// The target of a batch: t_k = w_k·(uniform + dense·d_k) + label·[k = y].
 ///
-/// Labels are checked and `i64`; the masses of labels contain the weight of their class.
+/// Labels are `i64`, and checked unless the kernels are to do it; the masses of labels contain the weight of their class.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) plan: Arc<Plan>,
@@ -90,8 +90,14 @@ impl Prepared {
         }
         match target {
             Target::Hard(labels) => {
-                let (labels, ignored) =
-                    checked_labels(labels, logits, loss.ignore_index, "labels")?;
+                // Where all count, the kernels' own look at the labels is enough.
+                let by_kernels =
+                    way != Way::Checked && loss.ignore_index.is_none() && plan.weights.is_none();
+                let (labels, ignored) = if by_kernels {
+                    (check_labels_fit(labels, logits, "labels")?.f_contiguous()?, Some(0))
+                } else {
+                    checked_labels(labels, logits, loss.ignore_index, "labels")?
+                };
                 let masses = with_class_weights(&plan.fused.masses, plan.weights.as_deref());
                 let mut prepared = Self::planned(loss, plan, logits, masses);
                 prepared.labels = Some(labels);

@@ -43,7 +43,7 @@ use super::element::Element;
 use super::element::sealed::Real;
 use super::problem::is_past_caches;
 use super::target::check_length;
-use super::threads::for_ranges;
+use super::threads::{Threads, for_ranges};
 use super::{DenseRows, Scale, TargetError};
 pub(crate) use kernel::DivergenceRows;
 
@@ -108,14 +108,14 @@ pub fn divergence<T: Element>(
     classes: usize,
     comparison: &Comparison<T::Sum>,
     divergences: &mut [T::Sum],
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     let no_scale = Scale::All(T::Sum::ONE);
     check(logits.len(), classes, comparison, &no_scale, logits.len(), divergences.len())?;
     // SAFETY: checked; without an output nothing but the divergences is written.
     #[allow(unsafe_code)]
     unsafe {
-        run(logits, null_mut(), classes, comparison, no_scale, divergences, threads);
+        run(logits, null_mut(), classes, comparison, no_scale, divergences, threads.into());
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ pub fn divergence_gradient<T: Element>(
     gradient_scale: Scale<T::Sum>,
     gradient: &mut [MaybeUninit<T>],
     divergences: &mut [T::Sum],
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> Result<(), TargetError> {
     let (found, rows) = (gradient.len(), divergences.len());
     check(logits.len(), classes, comparison, &gradient_scale, found, rows)?;
@@ -164,7 +164,7 @@ pub fn divergence_gradient<T: Element>(
     #[allow(unsafe_code)]
     unsafe {
         let output = gradient.as_mut_ptr().cast();
-        run(logits, output, classes, comparison, gradient_scale, divergences, threads);
+        run(logits, output, classes, comparison, gradient_scale, divergences, threads.into());
     }
     Ok(())
 }
@@ -245,7 +245,7 @@ unsafe fn run<T: Element>(
     comparison: &Comparison<T::Sum>,
     gradient_scale: Scale<T::Sum>,
     divergences: &mut [T::Sum],
-    threads: usize,
+    threads: Threads,
 ) {
     let rows = divergences.len();
     let problem = Problem {

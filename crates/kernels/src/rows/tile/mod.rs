@@ -63,6 +63,8 @@ impl<T: Element> Tiles<'_, '_, T> {
         let size = classes * if goes_wide { Four::<V>::LANES } else { V::LANES };
         let scratch = Scratch::<T::Sum, 3>::take([size; 3]);
         let [logits, spread, steepness] = scratch.pieces;
+        // Not made anew for every tile, which would take as long as a tenth of the work.
+        let (mut targets, mut outcomes) = (LaneTargets::NONE, LaneOutcomes::NOTHING);
         let mut row = range.start;
         while row < range.end {
             // Rows of a tile are neighbours in memory.
@@ -77,13 +79,15 @@ impl<T: Element> Tiles<'_, '_, T> {
                     tile.lanes = rows.min(Four::<V>::LANES);
                     // SAFETY: the rows are the problem's and this kernel's alone; the scratch
                     // pieces hold K vectors of either kind.
-                    unsafe { tile.run::<Four<V>, CAPPED, GRADIENT, FLAT>() }
+                    unsafe {
+                        tile.run::<Four<V>, CAPPED, GRADIENT, FLAT>(&mut targets, &mut outcomes)
+                    }
                     row += tile.lanes;
                     continue;
                 }
             }
             // SAFETY: as above.
-            unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>() }
+            unsafe { tile.run::<V, CAPPED, GRADIENT, FLAT>(&mut targets, &mut outcomes) }
             row += tile.lanes;
         }
     }
@@ -106,15 +110,19 @@ impl<T: Element> Tile<'_, '_, T> {
     /// `steepness` hold K vectors.
     #[inline(always)]
     #[allow(clippy::too_many_lines)]
-    unsafe fn run<V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(&self)
-    where
+    unsafe fn run<V, const CAPPED: bool, const GRADIENT: bool, const FLAT: bool>(
+        &self,
+        targets: &mut LaneTargets<T::Sum>,
+        outcomes: &mut LaneOutcomes,
+    ) where
         V: Lanes<Scalar = T::Sum> + Write<T>,
     {
         let problem = self.problem;
         let classes = problem.layout.classes;
         let (zero, one) = (T::Sum::ZERO, T::Sum::ONE);
         let lowest = T::Sum::NEG_INFINITY;
-        let targets = LaneTargets::of(problem.target, self.row, self.lanes, V::LANES);
+        targets.set(problem.target, self.row, self.lanes, V::LANES);
+        let targets = &*targets;
         let counts = &targets.counts;
 
         // SAFETY throughout: lanes below `self.lanes` are rows of the problem, classes below K;
@@ -130,7 +138,7 @@ impl<T: Element> Tile<'_, '_, T> {
             }
             let uniform = V::load(targets.uniform.as_ptr());
             if !FLAT {
-                self.fill_spread::<V>(&targets, uniform, V::load(targets.dense.as_ptr()));
+                self.fill_spread::<V>(targets, uniform, V::load(targets.dense.as_ptr()));
                 if !targets.all_count {
                     // A dense row of an ignored sample may hold anything.
                     for lane in (0..self.lanes).filter(|&lane| !counts[lane]) {
@@ -216,7 +224,6 @@ impl<T: Element> Tile<'_, '_, T> {
             }
 
             // What the rows come to.
-            let mut outcomes = LaneOutcomes::NOTHING;
             for lane in 0..V::LANES {
                 outcomes.log_total[lane] = ln(totals[lane]);
             }
@@ -227,7 +234,7 @@ impl<T: Element> Tile<'_, '_, T> {
             }
             outcomes.settle::<T>(
                 problem,
-                &targets,
+                targets,
                 &base,
                 &masses,
                 &products,
@@ -240,7 +247,7 @@ impl<T: Element> Tile<'_, '_, T> {
             let mut less = [zero; WIDTH];
             let mut labels = [[zero; WIDTH]; 2];
             if GRADIENT {
-                let steps = self.steps(&targets);
+                let steps = self.steps(targets);
                 for lane in 0..V::LANES {
                     factors[lane] =
                         T::Sum::from_f64(outcomes.slope[lane] * steps[lane] / totals[lane]);
@@ -279,7 +286,7 @@ impl<T: Element> Tile<'_, '_, T> {
                 }
             }
 
-            self.report(&outcomes);
+            self.report(V::LANES, outcomes);
             if !(outcomes.all_finite && problem.correct.is_null()) {
                 let mut tops = [zero; WIDTH];
                 top.store(tops.as_mut_ptr());
@@ -287,8 +294,8 @@ impl<T: Element> Tile<'_, '_, T> {
                     self.judge::<GRADIENT>(
                         lane,
                         V::LANES,
-                        &targets,
-                        &outcomes,
+                        targets,
+                        outcomes,
                         (tops[lane], label_logits[0][lane]),
                     );
                 }
@@ -325,19 +332,33 @@ impl<T: Element> Tile<'_, '_, T> {
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(always)]
-    unsafe fn report(&self, outcomes: &LaneOutcomes) {
-        let problem = self.problem;
-        for lane in 0..self.lanes {
-            // SAFETY: promised by the caller.
-            unsafe {
-                problem.losses.add(self.row + lane).write(T::Sum::from_f64(outcomes.loss[lane]));
+    unsafe fn report(&self, lanes: usize, outcomes: &LaneOutcomes) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            self.copy_out(lanes, &outcomes.loss, self.problem.losses);
+            if !self.problem.log_sum_exp.is_null() {
+                self.copy_out(lanes, &outcomes.log_sum_exp, self.problem.log_sum_exp);
             }
         }
-        if !problem.log_sum_exp.is_null() {
-            for lane in 0..self.lanes {
-                let value = T::Sum::from_f64(outcomes.log_sum_exp[lane]);
-                // SAFETY: promised by the caller.
-                unsafe { problem.log_sum_exp.add(self.row + lane).write(value) }
+    }
+
+    /// Rounds all of so many lanes, so that the compiler knows how many, and copies those that there are.
+    ///
+    /// # Safety
+    /// `to` points to one number a row.
+    #[inline(always)]
+    unsafe fn copy_out(&self, lanes: usize, values: &[f64; WIDTH], to: *mut T::Sum) {
+        let mut rounded = [T::Sum::ZERO; WIDTH];
+        for (rounded, value) in rounded.iter_mut().zip(values) {
+            *rounded = T::Sum::from_f64(*value);
+        }
+        // SAFETY: promised by the caller; no tile has more lanes.
+        unsafe {
+            let to = to.add(self.row);
+            if self.lanes == lanes {
+                to.copy_from_nonoverlapping(rounded.as_ptr(), lanes);
+            } else {
+                to.copy_from_nonoverlapping(rounded.as_ptr(), self.lanes);
             }
         }
     }
