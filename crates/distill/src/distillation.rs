@@ -412,6 +412,45 @@ impl Distillation {
         self.term(&self.pair(student, teacher, axis, ignored, samples)?, None, samples)
     }
 
+    /// Whether the soft term is finite under the classes that a teacher `[n, K]` holds impossible (−∞), as one does
+    /// whose map keeps zeros, for a student of `classes` classes that holds none impossible.
+    ///
+    /// `ids` are those of the samples, for the error.
+    ///
+    /// # Errors
+    /// [`Error::ImpossibleClass`] with the first such sample and class, for a loss that does not
+    /// [bear them](SoftLoss::bears_impossible_classes).
+    ///
+    /// ```
+    /// use softlabel_core::Temperature;
+    /// use softlabel_distill::{Distillation, Divergence, Error};
+    /// use tch::Tensor;
+    ///
+    /// let teacher = Tensor::from_slice(&[0.0, f64::NEG_INFINITY]).view((1, 2));
+    /// let forward = Distillation::new(Temperature::ONE, 1.0, 0.0)?;
+    /// assert!(forward.check_impossible(&teacher, 2, &[70]).is_ok());
+    /// let reverse = forward.with_divergence(Divergence::Reverse)?;
+    /// let error = reverse.check_impossible(&teacher, 2, &[70]).unwrap_err();
+    /// assert!(matches!(error, Error::ImpossibleClass { sample: 70, class: 1, .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check_impossible(&self, teacher: &Tensor, classes: i64, ids: &[usize]) -> Result<()> {
+        let known = teacher.size().last().copied().unwrap_or_default().min(classes);
+        if self.soft_weight == 0.0 || self.loss.bears_impossible_classes() || known < 1 {
+            return Ok(());
+        }
+        let impossible = teacher.f_narrow(-1, 0, known)?.f_isneginf()?;
+        if impossible.numel() == 0 || !bool::try_from(impossible.f_any()?)? {
+            return Ok(());
+        }
+        let first = impossible.f_to_kind(Kind::Uint8)?.f_reshape([-1])?.f_argmax(0, false)?;
+        let first = i64::try_from(first)?;
+        let row = usize::try_from(first / known).unwrap_or_default();
+        let (loss, class) = (self.loss.name(), first % known);
+        let sample = ids.get(row).copied().unwrap_or(row);
+        Err(Error::ImpossibleClass { loss, sample, class })
+    }
+
     /// Both terms, each times the weight that it is given, or the one that has a weight.
     pub(crate) fn weigh(
         &self,

@@ -159,7 +159,8 @@ impl Ensemble {
     ///
     /// # Errors
     /// No teachers, or another number than there are weights; shapes and devices that differ;
-    /// [`NeedsLabels`](LossError::NeedsLabels); labels out of range.
+    /// [`NeedsLabels`](LossError::NeedsLabels); labels out of range; [`Error::NothingPossible`] if the geometric mean of
+    /// a row is 0 throughout.
     pub fn combine(
         &self,
         teachers: &[&Tensor],
@@ -270,10 +271,22 @@ impl Ensemble {
             }
             Average::Geometric => {
                 let parts = teachers.f_mul(weights)?.f_masked_fill(&silent, 0.0)?;
-                Ok(parts.f_sum_dim_intlist([0_i64].as_slice(), false, teachers.f_kind()?)?)
+                let mean =
+                    parts.f_sum_dim_intlist([0_i64].as_slice(), false, teachers.f_kind()?)?;
+                possible(mean)
             }
         }
     }
+}
+
+/// The logits `[.., K]`, if every row of them leaves a class possible.
+fn possible(logits: Tensor) -> Result<Tensor> {
+    let none = logits.f_amax([-1_i64].as_slice(), false)?.f_eq(f64::NEG_INFINITY)?.f_reshape([-1])?;
+    if none.numel() == 0 || !bool::try_from(none.f_any()?)? {
+        return Ok(logits);
+    }
+    let sample = i64::try_from(none.f_to_kind(Kind::Uint8)?.f_argmax(0, false)?)?;
+    Err(Error::NothingPossible { sample: usize::try_from(sample).unwrap_or_default() })
 }
 
 /// `[M, .., K]`, in f32 or f64.

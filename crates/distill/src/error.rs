@@ -61,6 +61,28 @@ pub enum Error {
         /// The first such sample.
         sample: usize,
     },
+    /// A teacher gives a class no probability at all, and the loss of a student that does give it some is infinite.
+    #[error(
+        "sample {sample}: the teacher gives class {class} no probability at all, under which `{loss}` is infinite: \
+         take a map that clips zeros (`zeros = {{ clip = 1e-6 }}`), or a loss that bears them, such as `forward`"
+    )]
+    ImpossibleClass {
+        /// The loss.
+        loss: &'static str,
+        /// The first such sample.
+        sample: usize,
+        /// Its first such class.
+        class: i64,
+    },
+    /// Several teachers leave no class possible: of each, one of them says that it is impossible.
+    #[error(
+        "sample {sample} of the batch: the teachers hold every class impossible between them, so they have no \
+         geometric mean: average their probabilities, or take maps that clip zeros (`zeros = {{ clip = 1e-6 }}`)"
+    )]
+    NothingPossible {
+        /// Position of the first such sample in the batch.
+        sample: usize,
+    },
     /// A sample was asked for that the teacher has not seen.
     #[error("sample {sample} was asked for, but the teacher has seen samples 0..{samples}")]
     UnknownSample {

@@ -170,6 +170,25 @@ impl SoftLoss {
         matches!(self, Self::Decoupled { .. })
     }
 
+    /// Whether it is finite where the teacher alone holds a class impossible (−∞): a student would have to hold it
+    /// impossible too.
+    ///
+    /// ```
+    /// use softlabel_distill::{Divergence, SoftLoss};
+    /// assert!(SoftLoss::from(Divergence::Forward).bears_impossible_classes());
+    /// assert!(!SoftLoss::from(Divergence::Reverse).bears_impossible_classes());
+    /// ```
+    pub fn bears_impossible_classes(self) -> bool {
+        match self {
+            Self::SquaredError | Self::Divergence(Divergence::Reverse | Divergence::Jeffreys) => {
+                false
+            }
+            // At 1 it is the reverse one.
+            Self::Divergence(Divergence::JensenShannon { beta, .. }) => beta < 1.0,
+            _ => true,
+        }
+    }
+
     pub(crate) fn has_temperature(self) -> bool {
         !matches!(self, Self::Cosine | Self::TeacherLabel)
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use softlabel_core::{Logits, Scalar};
@@ -287,8 +288,12 @@ impl FromStr for Method {
 
 impl Serialize for Method {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Self::Composition(_) = self {
-            return self.table().serialize(serializer);
+        if let Self::Composition(stages) = self {
+            // The stages as methods: as a table, one would say of a missing number that it is null.
+            let mut table = serializer.serialize_map(Some(2))?;
+            table.serialize_entry("method", &self.name())?;
+            table.serialize_entry("stages", stages)?;
+            return table.end();
         }
         // The derived function of this name, not the trait's.
         Self::serialize(self, serializer)

@@ -4,7 +4,7 @@
 //! says how they are laid out, `report.css` how they look, `diagram.svg` how a diagram is drawn.
 
 use askama::Template;
-use softlabel_results::{Calibration, Metric, Provenance, Row, Summary};
+use softlabel_results::{Metric, Provenance, Row, Summary};
 
 use crate::diagram::{
     Axes, BinNumbers, FEW_SAMPLES, HISTOGRAM_HEIGHT, HISTOGRAM_TOP, LEFT, Mark, PlacedBin, SIZE,
@@ -102,7 +102,7 @@ struct TableRow {
     /// The arm, unless the row before was of the same arm.
     first_of_arm: bool,
     arm: String,
-    calibration: Option<&'static str>,
+    calibration: Option<String>,
     cells: Vec<TableCell>,
 }
 
@@ -273,7 +273,7 @@ fn table_rows(summary: &Summary) -> Vec<TableRow> {
         rows.push(TableRow {
             first_of_arm: before != Some(&row.arm),
             arm: row.arm.clone(),
-            calibration: (row.calibration != Calibration::None).then(|| row.calibration.name()),
+            calibration: (!row.calibration.is_none()).then(|| row.calibration.title()),
             cells: Metric::ALL.into_iter().zip(&best).map(cell).collect(),
         });
         before = Some(&row.arm);
@@ -371,9 +371,10 @@ fn panel(row: &Row, axes: &Axes) -> Panel {
     );
     Panel {
         title: row.title(),
-        calibration: match row.calibration {
-            Calibration::None => "uncalibrated".to_owned(),
-            calibration => format!("+ {}", calibration.name()),
+        calibration: if row.calibration.is_none() {
+            "uncalibrated".to_owned()
+        } else {
+            format!("+ {}", row.calibration.title())
         },
         accuracy_line: Axes::line(metrics.accuracy.mean),
         confidence_line: Axes::line(metrics.mean_confidence.mean),

@@ -138,7 +138,7 @@ pub(crate) fn best(rows: &[Row], metric: Metric) -> Vec<bool> {
 /// The label of a row below the label of the one before: the arm is not said twice.
 pub(crate) fn label(row: &Row, before: Option<&Row>) -> String {
     match before {
-        Some(before) if before.arm == row.arm => format!("  + {}", row.calibration.name()),
+        Some(before) if before.arm == row.arm => format!("  + {}", row.calibration.title()),
         _ => row.title(),
     }
 }

@@ -182,8 +182,18 @@ impl RunFolder {
 
     /// `calibrators/ARM/seed-S/METHOD.json`.
     pub fn calibrator(&self, arm: &str, seed: u64, method: &str) -> PathBuf {
-        let folder = self.root.join("calibrators").join(arm).join(format!("seed-{seed}"));
+        self.calibrators(arm, seed).join(format!("{method}.json"))
+    }
+
+    /// `calibrators/ARM/seed-S/teacher-N/METHOD.json`: a map fitted to what a teacher of the arm says, which is no arm
+    /// of the run; of several teachers the one at position N.
+    pub fn teacher_calibrator(&self, arm: &str, seed: u64, teacher: usize, method: &str) -> PathBuf {
+        let folder = self.calibrators(arm, seed).join(format!("teacher-{teacher}"));
         folder.join(format!("{method}.json"))
+    }
+
+    fn calibrators(&self, arm: &str, seed: u64) -> PathBuf {
+        self.root.join("calibrators").join(arm).join(format!("seed-{seed}"))
     }
 
     /// Reads `summary.json`.

@@ -9,6 +9,7 @@
 //!   report.html          the same for a browser
 //!   predictions/ARM/seed-S/{train,validation,test}.safetensors
 //!   calibrators/ARM/seed-S/METHOD.json
+//!   calibrators/ARM/seed-S/teacher-N/METHOD.json    of a teacher that is no arm of the run
 //! ```
 //!
 //! `train` writes these files and `report` draws them; neither knows of the other.

@@ -1,5 +1,7 @@
 //! `summary.json`: every number of the table, and what changed between its rows.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use softlabel_metrics::ReliabilityDiagram;
 
@@ -31,8 +33,8 @@ impl Summary {
     pub const SCHEMA: &str = "softlabel.summary/1";
 
     /// The row of an arm and calibration.
-    pub fn row(&self, arm: &str, calibration: Calibration) -> Option<&Row> {
-        self.rows.iter().find(|row| row.arm == arm && row.calibration == calibration)
+    pub fn row(&self, arm: &str, calibration: &Calibration) -> Option<&Row> {
+        self.rows.iter().find(|row| row.arm == arm && row.calibration == *calibration)
     }
 }
 
@@ -64,119 +66,49 @@ pub struct SplitSizes {
     pub test: usize,
 }
 
-/// What was done to the logits of a trained model before they were judged: nothing, or a map fitted on the validation
-/// split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Calibration {
-    /// Nothing.
-    None,
-    /// Divided by a temperature.
-    Temperature,
-    /// Divided by a temperature, and mixed with a little of the uniform distribution.
-    TsMix,
-    /// An average of the scaled, the unscaled and the uniform distribution.
-    EnsembleTemperature,
-    /// A temperature for every row, made by a small network.
-    ParametrizedTemperature,
-    /// A temperature for every class.
-    ClassTemperature,
-    /// A temperature, and a constant for every class.
-    BiasCorrectedTemperature,
-    /// One-vs-rest Platt scaling.
-    Platt,
-    /// Platt scaling with a square.
-    QuadraticPlatt,
-    /// A non-decreasing map for every class.
-    Isotonic,
-    /// The isotonic fits of both labels, for every class.
-    VennAbers,
-    /// The frequencies of bins, for every class.
-    HistogramBinning,
-    /// A mean over many binnings, for every class.
-    Bbq,
-    /// A sigmoid made constant on bins, for every class.
-    ScalingBinning,
-    /// The slope of a smoothed cumulative error, for every class.
-    Spline,
-    /// Beta calibration of every class.
-    Beta,
-    /// A factor and a constant for every class.
-    Vector,
-    /// A matrix and a constant for every class.
-    Matrix,
-    /// A matrix of log-probabilities and a constant for every class.
-    Dirichlet,
-    /// A temperature, then a factor and a constant for every class, held near the identity.
-    Svs,
-    /// A temperature, then a matrix and a constant for every class, held near the identity.
-    Sms,
-}
+/// What was done to the logits of a trained model before they were judged or taught: nothing, or a map fitted on the
+/// validation split.
+///
+/// A name, written as a plain string: `none`; that of a method, as `platt`, or of several one after another, as
+/// `temperature+isotonic`; or one that a recipe gives to a map of its own. What is of the same name is equal.
+///
+/// ```
+/// use softlabel_results::Calibration;
+///
+/// let calibration = Calibration::named("temperature+isotonic");
+/// assert_eq!(calibration.name(), "temperature+isotonic");
+/// assert_eq!(calibration.title(), "temperature + isotonic");
+/// assert!(Calibration::named("none").is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Calibration(Cow<'static, str>);
 
 impl Calibration {
-    /// All there are.
-    pub const ALL: [Self; 21] = [
-        Self::None,
-        Self::Temperature,
-        Self::TsMix,
-        Self::EnsembleTemperature,
-        Self::ParametrizedTemperature,
-        Self::ClassTemperature,
-        Self::BiasCorrectedTemperature,
-        Self::Platt,
-        Self::QuadraticPlatt,
-        Self::Isotonic,
-        Self::VennAbers,
-        Self::HistogramBinning,
-        Self::Bbq,
-        Self::ScalingBinning,
-        Self::Spline,
-        Self::Beta,
-        Self::Vector,
-        Self::Matrix,
-        Self::Dirichlet,
-        Self::Svs,
-        Self::Sms,
-    ];
+    /// Nothing.
+    pub const NONE: Self = Self(Cow::Borrowed("none"));
 
-    /// As it is written in recipes and file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Temperature => "temperature",
-            Self::TsMix => "ts_mix",
-            Self::EnsembleTemperature => "ensemble_temperature",
-            Self::ParametrizedTemperature => "parametrized_temperature",
-            Self::ClassTemperature => "class_temperature",
-            Self::BiasCorrectedTemperature => "bias_corrected_temperature",
-            Self::Platt => "platt",
-            Self::QuadraticPlatt => "quadratic_platt",
-            Self::Isotonic => "isotonic",
-            Self::VennAbers => "venn_abers",
-            Self::HistogramBinning => "histogram_binning",
-            Self::Bbq => "bbq",
-            Self::ScalingBinning => "scaling_binning",
-            Self::Spline => "spline",
-            Self::Beta => "beta",
-            Self::Vector => "vector",
-            Self::Matrix => "matrix",
-            Self::Dirichlet => "dirichlet",
-            Self::Svs => "svs",
-            Self::Sms => "sms",
-        }
-    }
+    /// Divided by a temperature.
+    pub const TEMPERATURE: Self = Self(Cow::Borrowed("temperature"));
 
     /// The one of a name.
-    ///
-    /// ```
-    /// use softlabel_results::Calibration;
-    ///
-    /// assert_eq!(Calibration::named("beta"), Some(Calibration::Beta));
-    /// assert_eq!(Calibration::named("guess"), None);
-    /// ```
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|calibration| calibration.name() == name)
+    pub fn named(name: impl Into<Cow<'static, str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// As it is written in recipes and file names.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// As it is shown: maps that follow one another stand apart.
+    pub fn title(&self) -> String {
+        self.0.replace('+', " + ")
+    }
+
+    /// Whether nothing was done.
+    pub fn is_none(&self) -> bool {
+        *self == Self::NONE
     }
 }
 
@@ -205,11 +137,12 @@ pub struct DegenerateFit {
 }
 
 impl Row {
-    /// As it is shown: `hard`, `hard + temperature`.
+    /// As it is shown: `hard`, `hard + temperature`, `hard + temperature + isotonic`.
     pub fn title(&self) -> String {
-        match self.calibration {
-            Calibration::None => self.arm.clone(),
-            calibration => format!("{} + {}", self.arm, calibration.name()),
+        if self.calibration.is_none() {
+            self.arm.clone()
+        } else {
+            format!("{} + {}", self.arm, self.calibration.title())
         }
     }
 }

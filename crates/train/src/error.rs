@@ -151,12 +151,14 @@ pub enum Error {
     #[error(transparent)]
     Distill(#[from] softlabel_distill::Error),
     /// A calibration map could not be fitted or applied.
-    #[error("arm `{arm}`, seed {seed}: {source}")]
+    #[error("arm `{arm}`, seed {seed}, calibration by `{map}`: {source}")]
     Calibration {
         /// The arm.
         arm: String,
         /// Its seed.
         seed: u64,
+        /// The map, as the recipe names it.
+        map: String,
         /// Why not.
         source: softlabel_posthoc::Error,
     },

@@ -104,6 +104,9 @@ pub enum Event {
         seed: u64,
         /// The map.
         calibration: Calibration,
+        /// Which of the arm's teachers it was fitted to, from 0; none for what the arm itself says.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        teacher: Option<usize>,
         /// Negative log-likelihood of the validation split before.
         nll_before: f64,
         /// The same after.

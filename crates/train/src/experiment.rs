@@ -9,23 +9,24 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
-use softlabel_core::{Error as ValueError, Logits, Temperature};
+use softlabel_core::{Error as ValueError, Logits};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
 use softlabel_distill::{Teacher, TeacherLogits};
 use softlabel_metrics::Predictions;
-use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome, Method};
+use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome};
 use softlabel_results::{
     Calibration, DatasetSummary, DegenerateFit, RunFolder, SplitSizes, Summary, Timing,
 };
 use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
+use crate::calibration::{FitOf, temperature};
 use crate::class_bias::ChosenBias;
 use crate::event::Event;
 use crate::features::features;
 use crate::model::Network;
 use crate::objective::check_loss;
-use crate::recipe::{Arm, Distill, Recipe};
+use crate::recipe::{Arm, Distill, Fit, Recipe};
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
 use crate::tally::{errors, lesson};
@@ -270,16 +271,18 @@ struct Lesson {
     /// Logits of the training samples, in their order.
     logits: Tensor,
     /// Fitted on the validation split.
-    temperature: Option<Temperature>,
+    maps: HashMap<Calibration, AnyCalibrator>,
     network: Rc<Network>,
 }
 
 impl Lesson {
-    /// What a student hears: the logits as they are, or at the fitted temperature.
-    fn teacher(&self, ids: &[usize], calibration: Calibration) -> Result<Teacher> {
-        let fitted = self.temperature.filter(|_| calibration == Calibration::Temperature);
+    /// What a student hears: the logits as they are, or what a fitted map makes of them.
+    fn teacher(&self, ids: &[usize], wanted: Option<&Fit>) -> Result<Teacher> {
         let teacher = Teacher::from(TeacherLogits::new(&self.logits)?.with_ids(ids)?);
-        Ok(teacher.scaled(fitted.unwrap_or(Temperature::ONE))?)
+        match wanted.and_then(|fit| self.maps.get(&fit.calibration)) {
+            None => Ok(teacher),
+            Some(map) => Ok(teacher.calibrated(map.clone())?),
+        }
     }
 }
 
@@ -359,10 +362,10 @@ impl SeedRun<'_> {
             };
             let [taught, validation, test] =
                 [biased(&said.train)?, biased(&said.validation)?, biased(&said.test)?];
-            let temperature = self.judge(&run, &taught, &validation, &test)?;
+            let maps = self.judge(&run, &taught, &validation, &test)?;
             if run.is_teacher() {
                 let network = Rc::clone(&said.network);
-                lessons.insert(name, Lesson { logits: taught, temperature, network });
+                lessons.insert(name, Lesson { logits: taught, maps, network });
             }
             let seconds = started.elapsed().as_secs_f64();
             self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
@@ -378,16 +381,22 @@ impl SeedRun<'_> {
         let epochs = training.recipe.training.epochs;
         self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
         let ids = training.samples.train.subset.ids();
-        let mut of_arm = |teacher: &str, calibration| match lessons.get(teacher) {
+        let mut of_arm = |teacher: &str, wanted: Option<&Fit>| match lessons.get(teacher) {
             Some(lesson) => {
-                Ok((lesson.teacher(ids, calibration)?, Some(Rc::clone(&lesson.network))))
+                Ok((lesson.teacher(ids, wanted)?, Some(Rc::clone(&lesson.network))))
             }
             None => Err(Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() }),
         };
-        let mentor = arm.distill.as_ref();
-        let mentor = mentor
-            .map(|distill| self.experiment.mentor(training, name, distill, &mut of_arm))
-            .transpose()?;
+        let mut mentor = None;
+        if let Some(distill) = &arm.distill {
+            let of_arm = mentor.insert(self.experiment.mentor(training, name, distill, &mut of_arm)?);
+            if let Some(fit) = &distill.teacher_calibration {
+                let of = FitOf { arm: name, seed: training.seed };
+                for (teacher, map) in &of_arm.calibrators {
+                    self.record_fit(of, Some(*teacher), fit, map)?;
+                }
+            }
+        }
         let network = training.run(name, arm, mentor, &|event| self.tell(event))?;
         let predict = |part: &Part| training.predict(name, epochs, &network, part);
         let samples = training.samples;
@@ -421,14 +430,14 @@ impl SeedRun<'_> {
     }
 
     /// Saves what a trained arm predicts, fits its calibrators on the validation split, and judges each on the test
-    /// split. Returns the fitted temperature, if one was fitted.
+    /// split. Returns the fitted maps.
     fn judge(
         &mut self,
         arm: &ArmRun<'_>,
         train: &Tensor,
         validation: &Tensor,
         test: &Tensor,
-    ) -> Result<Option<Temperature>> {
+    ) -> Result<HashMap<Calibration, AnyCalibrator>> {
         let samples = arm.training.samples;
         let train = arm.predictions("train", train, &samples.train)?;
         let train = train.with_observed_labels(samples.observed.clone())?;
@@ -444,67 +453,76 @@ impl SeedRun<'_> {
         for temperature in arm.temperatures() {
             self.tell(lesson(&train, temperature)?);
         }
-        self.score(arm, Calibration::None, &test, test.logits(), None, None)?;
-        let mut temperature = None;
-        for calibration in arm.fits() {
-            let calibrator = arm.fit(calibration, &validation)?;
-            let fitted = match &calibrator {
-                AnyCalibrator::Temperature(scaling) => Some(scaling.temperature()),
-                _ => None,
-            };
-            temperature = temperature.or(fitted);
-            let fitted = fitted.map(Temperature::get);
-            let degenerate = self.record_fit(arm, calibration, &calibrator, fitted)?;
-            if arm.arm.shows(calibration) {
-                let calibrated = calibrator.apply(test.logits());
-                let calibrated = calibrated.map_err(|source| arm.calibration_error(source))?;
-                self.score(arm, calibration, &test, &calibrated, fitted, degenerate)?;
+        self.score(arm, &Calibration::NONE, &test, test.logits(), None, None)?;
+        let of = FitOf { arm: arm.name, seed: arm.training.seed };
+        let mut maps = HashMap::new();
+        for fit in arm.fits() {
+            let map = of.fit(fit, validation.logits(), validation.labels())?;
+            let degenerate = self.record_fit(of, None, fit, &map)?;
+            if arm.arm.shown(&fit.calibration).is_some() {
+                let calibrated = map.apply(test.logits());
+                let calibrated = calibrated.map_err(|source| of.error(fit, source))?;
+                let temperature = temperature(&map);
+                self.score(arm, &fit.calibration, &test, &calibrated, temperature, degenerate)?;
             }
+            maps.insert(fit.calibration.clone(), map);
         }
-        Ok(temperature)
+        Ok(maps)
     }
 
     fn score(
         &mut self,
         arm: &ArmRun<'_>,
-        calibration: Calibration,
+        calibration: &Calibration,
         test: &SavedPredictions,
         predictions: &impl Predictions,
         temperature: Option<f64>,
         degenerate: Option<DegenerateFit>,
     ) -> Result<()> {
         let bins = arm.training.recipe.evaluation.bins;
-        let score =
-            Score::new(arm.name, calibration, predictions, test.labels(), bins, temperature)?
-                .with_degenerate_fit(degenerate);
+        let calibration = calibration.clone();
+        let score = Score::new(
+            arm.name,
+            calibration.clone(),
+            predictions,
+            test.labels(),
+            bins,
+            temperature,
+        )?
+        .with_degenerate_fit(degenerate);
         let (arm, seed, metrics) = (arm.name.to_owned(), arm.training.seed, score.metrics.clone());
         self.tell(Event::Score { arm, seed, calibration, metrics });
         self.scores.push(score);
         Ok(())
     }
 
-    /// Saves a fitted map and tells of its fit; returns how it ended, if the data did not determine the map.
+    /// Saves a map that was fitted to what an arm, or one of its teachers from outside, says, and tells of its fit;
+    /// returns how it ended, if the data did not determine the map.
     fn record_fit(
         &self,
-        arm: &ArmRun<'_>,
-        calibration: Calibration,
-        calibrator: &AnyCalibrator,
-        temperature: Option<f64>,
+        of: FitOf<'_>,
+        teacher: Option<usize>,
+        fit: &Fit,
+        map: &AnyCalibrator,
     ) -> Result<Option<DegenerateFit>> {
-        let seed = arm.training.seed;
-        let json = calibrator.to_json().map_err(|source| arm.calibration_error(source))?;
-        let path = self.folder.calibrator(arm.name, seed, calibration.name());
+        let (FitOf { arm, seed }, name) = (of, fit.calibration.name());
+        let json = map.to_json().map_err(|source| of.error(fit, source))?;
+        let path = match teacher {
+            None => self.folder.calibrator(arm, seed, name),
+            Some(teacher) => self.folder.teacher_calibrator(arm, seed, teacher, name),
+        };
         self.folder.write(&path, json.as_bytes())?;
-        let Some(diagnostics) = calibrator.diagnostics() else { return Ok(None) };
+        let Some(diagnostics) = map.diagnostics() else { return Ok(None) };
         self.tell(Event::Fit {
-            arm: arm.name.to_owned(),
+            arm: arm.to_owned(),
             seed,
-            calibration,
+            calibration: fit.calibration.clone(),
+            teacher,
             nll_before: diagnostics.nll_before,
             nll_after: diagnostics.nll_after,
             iterations: diagnostics.iterations,
             converged: diagnostics.outcome.converged(),
-            temperature,
+            temperature: temperature(map),
         });
         let outcome = degenerate(diagnostics.outcome).map(str::to_owned);
         Ok(outcome.map(|outcome| DegenerateFit { seed, outcome }))
@@ -553,31 +571,14 @@ impl ArmRun<'_> {
     }
 
     /// What is fitted: what the table shows, and what a student wants of its teacher.
-    fn fits(&self) -> Vec<Calibration> {
-        let wanted = self.students().map(|distill| distill.teacher_calibration);
-        let mut fits: Vec<_> = self.arm.calibrate.iter().map(|fit| fit.calibration).collect();
-        for calibration in wanted {
-            if calibration != Calibration::None && !fits.contains(&calibration) {
-                fits.push(calibration);
+    fn fits(&self) -> Vec<&Fit> {
+        let mut fits: Vec<&Fit> = self.arm.calibrate.iter().collect();
+        for fit in self.students().filter_map(|distill| distill.teacher_calibration.as_ref()) {
+            if !fits.contains(&fit) {
+                fits.push(fit);
             }
         }
         fits
-    }
-
-    fn fit(&self, calibration: Calibration, held_out: &SavedPredictions) -> Result<AnyCalibrator> {
-        // What the fit logs says whose it is.
-        let (arm, seed, map) = (self.name, self.training.seed, calibration.name());
-        let _span = tracing::warn_span!("fit", arm, seed, map).entered();
-        let (logits, labels) = (held_out.logits(), held_out.labels());
-        let methods = || self.arm.calibrate.iter().filter(|fit| fit.calibration == calibration);
-        let method = methods().find_map(|fit| fit.method.clone());
-        // What is not in the recipe is a temperature that a student wants of its teacher.
-        let fitted = method.unwrap_or(Method::Temperature).fit(logits, labels);
-        fitted.map_err(|source| self.calibration_error(source))
-    }
-
-    fn calibration_error(&self, source: softlabel_posthoc::Error) -> Error {
-        Error::Calibration { arm: self.name.to_owned(), seed: self.training.seed, source }
     }
 
     fn predictions(&self, split: &str, logits: &Tensor, part: &Part) -> Result<SavedPredictions> {

@@ -34,13 +34,14 @@
 //! let experiment = Experiment::prepare(recipe, None, tch::Device::Cpu)?;
 //! let outcome = experiment.run(&run, NonZeroUsize::MIN, &mut |_| {})?;
 //!
-//! let row = outcome.summary.row("smoothed", Calibration::Temperature).unwrap();
+//! let row = outcome.summary.row("smoothed", &Calibration::TEMPERATURE).unwrap();
 //! assert!(row.metrics.accuracy.mean > 0.9);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! This crate draws nothing and prints nothing: progress goes to an observer as [`Event`]s.
 
+mod calibration;
 mod checkpoint;
 mod class_bias;
 mod error;

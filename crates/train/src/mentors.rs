@@ -3,19 +3,18 @@
 use std::rc::Rc;
 
 use softlabel_distill::{Teacher, TeacherLogits};
-use softlabel_results::Calibration;
 
 use crate::experiment::Experiment;
 use crate::model::Network;
-use crate::recipe::{Distill, TeacherSource};
+use crate::recipe::{Distill, Fit, TeacherSource};
 use crate::teachers::Place;
 use crate::teaching::{Mentor, Voice};
 use crate::training::Training;
 use crate::{Error, Result};
 
-/// Finds an earlier arm as a teacher, with its network.
+/// Finds an earlier arm as a teacher, calibrated as it is wanted, with its network.
 pub(crate) type OfArm<'a> =
-    dyn FnMut(&str, Calibration) -> Result<(Teacher, Option<Rc<Network>>)> + 'a;
+    dyn FnMut(&str, Option<&Fit>) -> Result<(Teacher, Option<Rc<Network>>)> + 'a;
 
 /// How many samples the teaching of an arm is tried on.
 pub(crate) const TRIED: usize = 4;
@@ -30,7 +29,7 @@ impl Experiment {
         distill: &Distill,
     ) -> Result<()> {
         let arm = &training.recipe.arms[name];
-        let untrained = |teacher: &str, _| {
+        let untrained = |teacher: &str, _: Option<&Fit>| {
             let samples = training.samples;
             let network = training.network(&training.recipe.arms[teacher].model)?;
             let ids = samples.train.subset.ids();
@@ -54,15 +53,17 @@ impl Experiment {
         let (data, pool) = (self.fingerprint(), self.data().pool().fingerprint().to_string());
         let (samples, seed, device) = (training.samples, training.seed, self.device());
         let place = Place { samples, seed, device, data: &data, pool: &pool };
-        let mut network = None;
-        let mut one = |source: &TeacherSource| -> Result<Teacher> {
+        let (mut network, mut calibrators) = (None, Vec::new());
+        let mut one = |(position, source): (usize, &TeacherSource)| -> Result<Teacher> {
             if let TeacherSource::Arm(arm) = source {
-                let (teacher, of_arm) = of_arm(arm, distill.teacher_calibration)?;
+                let (teacher, of_arm) = of_arm(arm, distill.teacher_calibration.as_ref())?;
                 network = of_arm;
                 return Ok(teacher);
             }
             let arms = || Error::NoArm { arm: name.to_owned(), arms: Vec::new() };
-            place.teacher(name, source, distill)?.ok_or_else(arms)
+            let (teacher, map) = place.teacher(name, source, distill)?.ok_or_else(arms)?;
+            calibrators.extend(map.map(|map| (position, map)));
+            Ok(teacher)
         };
         let voice = match &distill.teacher {
             TeacherSource::Virtual { teacher, probabilities_as_logits } => {
@@ -71,12 +72,12 @@ impl Experiment {
             }
             TeacherSource::Peers(models) => Voice::Peers(models.clone()),
             TeacherSource::Several { teachers, ensemble, gate } => {
-                let teachers = teachers.iter().map(one).collect::<Result<Vec<_>>>()?;
+                let teachers = teachers.iter().enumerate().map(one).collect::<Result<Vec<_>>>()?;
                 let (ensemble, gate) = (ensemble.clone(), gate.clone());
                 Voice::Several { teachers, ensemble, gate }
             }
-            source => Voice::One(one(source)?),
+            source => Voice::One(one((0, source))?),
         };
-        Ok(Mentor { voice, network })
+        Ok(Mentor { voice, network, calibrators })
     }
 }

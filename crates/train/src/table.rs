@@ -6,7 +6,7 @@ use softlabel_results::{
     Calibration, Check, Comparison, DegenerateFit, Metric, MetricTable, Row, Statistic,
 };
 
-use crate::recipe::{Demand, Recipe};
+use crate::recipe::{Demand, Fit, Recipe};
 use crate::{Error, Result};
 
 /// One row's test predictions of one seed, judged.
@@ -75,7 +75,7 @@ fn row(scores: &[&Score]) -> Result<Row> {
     let pooled = pooled.compute().ok_or(Error::EmptySplit { split: "test" })?;
     Ok(Row {
         arm: first.arm.clone(),
-        calibration: first.calibration,
+        calibration: first.calibration.clone(),
         metrics: MetricTable {
             accuracy: of(Metric::Accuracy),
             nll: of(Metric::Nll),
@@ -91,11 +91,11 @@ fn row(scores: &[&Score]) -> Result<Row> {
 }
 
 /// What changed: every calibrated row against its own raw one; every arm that names a baseline against it, raw and
-/// under each calibration that both have; and the raw arm against the calibrated baseline, since doing without a
-/// second technique is a choice too.
+/// under each calibration of a name that both have; and the raw arm against the baseline at its temperature, since
+/// doing without a second technique is a choice too.
 pub(crate) fn comparisons(recipe: &Recipe, rows: &[Row]) -> Vec<Comparison> {
-    let row = |arm: &str, calibration| {
-        rows.iter().find(|row| row.arm == arm && row.calibration == calibration)
+    let row = |arm: &str, calibration: &Calibration| {
+        rows.iter().find(|row| row.arm == arm && row.calibration == *calibration)
     };
     let mut comparisons = Vec::new();
     let mut compare = |baseline: Option<&Row>, candidate: Option<&Row>| {
@@ -104,17 +104,18 @@ pub(crate) fn comparisons(recipe: &Recipe, rows: &[Row]) -> Vec<Comparison> {
         }
     };
     for (name, arm) in &recipe.arms {
-        let raw = row(name, Calibration::None);
+        let raw = row(name, &Calibration::NONE);
         if let Some(baseline) = &arm.compare_with {
-            compare(row(baseline, Calibration::None), raw);
+            compare(row(baseline, &Calibration::NONE), raw);
         }
         for fit in &arm.calibrate {
-            compare(raw, row(name, fit.calibration));
+            compare(raw, row(name, &fit.calibration));
         }
         if let Some(baseline) = &arm.compare_with {
-            let calibrated = row(baseline, Calibration::Temperature);
-            compare(calibrated, raw);
-            compare(calibrated, row(name, Calibration::Temperature));
+            compare(row(baseline, &Calibration::TEMPERATURE), raw);
+            for Fit { calibration, .. } in &arm.calibrate {
+                compare(row(baseline, calibration), row(name, calibration));
+            }
         }
     }
     comparisons

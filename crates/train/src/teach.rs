@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use softlabel_core::Temperature;
 use softlabel_data::Fingerprint;
 use softlabel_data::logit_cache::{Encoding, LogitCache, LogitCacheWriter, Origin};
 use softlabel_distill::{Teacher, TeacherLogits};
-use softlabel_posthoc::TemperatureScaling;
-use softlabel_results::Calibration;
 use softlabel_tensor::{slices, to_logits};
 use tch::{Device, Kind, Tensor};
 
+use crate::calibration::FitOf;
 use crate::checkpoint;
 use crate::event::Event;
 use crate::experiment::Experiment;
 use crate::model::Network;
-use crate::recipe::Pixels;
+use crate::recipe::{Fit, Pixels};
 use crate::samples::{Part, Samples};
 use crate::teachers::{chunks, read_script};
 use crate::training::Training;
@@ -162,7 +160,7 @@ impl Trained {
         let mentor = match &arm.distill {
             None => None,
             Some(distill) => {
-                let mut of_arm = |teacher: &str, calibration| {
+                let mut of_arm = |teacher: &str, calibration: Option<&Fit>| {
                     let trained = Self::new(experiment, training, teacher, observer)?;
                     let taught = trained.teach(training, teacher, calibration)?;
                     Ok((taught, Some(Rc::new(trained.network))))
@@ -179,21 +177,17 @@ impl Trained {
     }
 
     /// What a student hears of it.
-    fn teach(&self, training: &Training<'_>, name: &str, wanted: Calibration) -> Result<Teacher> {
+    fn teach(&self, training: &Training<'_>, name: &str, wanted: Option<&Fit>) -> Result<Teacher> {
         let epochs = training.recipe.training.epochs;
         let said = |part: &Part| training.predict(name, epochs, &self.network, part);
         let part = &training.samples.train;
         let logits = TeacherLogits::new(&said(part)?)?.with_ids(part.subset.ids())?;
-        let temperature = if wanted == Calibration::Temperature {
-            let part = &training.samples.validation;
-            let held_out = to_logits::<f32>(&said(part)?)?;
-            let fitted = TemperatureScaling::fit(&held_out, part.subset.labels());
-            let (arm, seed) = (name.to_owned(), training.seed);
-            fitted.map_err(|source| Error::Calibration { arm, seed, source })?.temperature()
-        } else {
-            Temperature::ONE
-        };
-        Ok(Teacher::from(logits).scaled(temperature)?)
+        let teacher = Teacher::from(logits);
+        let Some(fit) = wanted else { return Ok(teacher) };
+        let part = &training.samples.validation;
+        let held_out = to_logits::<f32>(&said(part)?)?;
+        let of = FitOf { arm: name, seed: training.seed };
+        Ok(teacher.calibrated(of.fit(fit, &held_out, part.subset.labels())?)?)
     }
 }
 

@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use softlabel_core::Temperature;
+use softlabel_core::Labels;
 use softlabel_data::logit_cache::CacheError;
 use softlabel_data::{Error as DataError, Fingerprint, LogitCache, SavedPredictions};
 use softlabel_distill::{ClassMatch, Teacher, TeacherLogits};
-use softlabel_posthoc::TemperatureScaling;
-use softlabel_results::{Calibration, RunFolder};
+use softlabel_posthoc::AnyCalibrator;
+use softlabel_results::RunFolder;
 use softlabel_tensor::{MappedFile, ScriptModule, to_logits};
 use tch::{Device, Tensor};
 
-use crate::recipe::{Distill, Pixels, TeacherSource};
+use crate::calibration::FitOf;
+use crate::recipe::{Distill, Fit, Pixels, TeacherSource};
 use crate::samples::{Part, Samples};
 use crate::{Error, Result};
 
@@ -30,13 +31,13 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A teacher that is no arm of the recipe, calibrated as the arm of a name wants it.
+    /// A teacher that is no arm of the recipe, calibrated as the arm of a name wants it, and the map that does it.
     pub(crate) fn teacher(
         &self,
         arm: &str,
         source: &TeacherSource,
         distill: &Distill,
-    ) -> Result<Option<Teacher>> {
+    ) -> Result<Option<(Teacher, Option<AnyCalibrator>)>> {
         let classes = self.samples.observed.classes() as i64;
         let teacher = match source {
             TeacherSource::Run { run, arm, seed } => {
@@ -54,13 +55,9 @@ impl Place<'_> {
             let found = vec![teacher.classes()];
             return Err(softlabel_distill::Error::TeacherClasses { classes, found }.into());
         }
-        match distill.teacher_calibration {
-            Calibration::Temperature => {
-                let temperature = self.fitted(arm, &teacher)?;
-                Ok(Some(teacher.scaled(temperature)?))
-            }
-            _ => Ok(Some(teacher)),
-        }
+        let Some(fit) = &distill.teacher_calibration else { return Ok(Some((teacher, None))) };
+        let map = self.fitted(arm, &teacher, fit)?;
+        Ok(Some((teacher.calibrated(map.clone())?, Some(map))))
     }
 
     /// What an arm of another run said of the samples that were split, for a seed.
@@ -117,15 +114,19 @@ impl Place<'_> {
         Ok(Teacher::recorded(classes, move |ids| Ok(cache.rows(ids)?)))
     }
 
-    /// The temperature of a teacher on the validation split.
-    fn fitted(&self, arm: &str, teacher: &Teacher) -> Result<Temperature> {
+    /// A map fitted to what a teacher says of the validation samples whose class it knows.
+    fn fitted(&self, arm: &str, teacher: &Teacher, fit: &Fit) -> Result<AnyCalibrator> {
         let part = &self.samples.validation;
         let said = chunks(part)?.into_iter().map(|(ids, images)| teacher.logits(&ids, &images));
         let logits = Tensor::f_cat(&said.collect::<Result<Vec<_>, _>>()?, 0)?;
-        let logits = to_logits::<f32>(&logits.f_to_kind(tch::Kind::Float)?)?;
-        let fitted = TemperatureScaling::fit(&logits, part.subset.labels());
-        let failed = |source| Error::Calibration { arm: arm.to_owned(), seed: self.seed, source };
-        Ok(fitted.map_err(failed)?.temperature())
+        let classes = usize::try_from(teacher.classes()).unwrap_or_default();
+        let labels = (0..).zip(part.subset.labels().as_slice());
+        let known = labels.filter(|(_, label)| (**label as usize) < classes);
+        let (rows, labels): (Vec<i64>, Vec<u32>) = known.unzip();
+        let rows = Tensor::f_from_slice(&rows)?.f_to_device(logits.device())?;
+        let logits = logits.f_index_select(0, &rows)?.f_to_kind(tch::Kind::Float)?;
+        let labels = Labels::new(&labels, classes)?;
+        FitOf { arm, seed: self.seed }.fit(fit, &to_logits::<f32>(&logits)?, &labels)
     }
 }
 

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use softlabel_data::seed;
 use softlabel_distill::{Distillation, Ensemble, MutualLearning, Teacher, TopK, VirtualTeacher};
 use softlabel_losses::{CrossEntropy, Target};
+use softlabel_posthoc::AnyCalibrator;
 use tch::{Kind, Tensor, no_grad_guard};
 
 use crate::imitation::Imitation;
@@ -20,6 +21,8 @@ pub(crate) struct Mentor {
     pub(crate) voice: Voice,
     /// The network itself, for what is learned from its layers.
     pub(crate) network: Option<Rc<Network>>,
+    /// The maps that were fitted to teachers from outside, each with the position of its teacher.
+    pub(crate) calibrators: Vec<(usize, AnyCalibrator)>,
 }
 
 /// Where the teacher's logits come from.
@@ -57,7 +60,7 @@ impl<'a> Teaching<'a> {
         network: &Network,
         steps: usize,
     ) -> Result<Self> {
-        let Mentor { voice, network: teacher } = mentor;
+        let Mentor { voice, network: teacher, .. } = mentor;
         let both = settings.at(0, steps).map_err(Error::Distillation)?;
         let (mut gate, mut peers) = (None, Vec::new());
         match &voice {
@@ -149,6 +152,8 @@ impl<'a> Teaching<'a> {
             self.mutual(logits, step, cross_entropy, target)?
         } else {
             let (taught, of_gate) = self.taught(logits, step, labels)?;
+            let classes = logits.size().last().copied().unwrap_or_default();
+            self.both.check_impossible(&taught, classes, step.ids)?;
             let loss = match hard {
                 Hard::CrossEntropy(hard) => {
                     self.distil(self.both, logits, &taught, hard, target)?

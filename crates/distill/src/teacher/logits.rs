@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use softlabel_core::Temperature;
+use softlabel_posthoc::AnyCalibrator;
 use softlabel_tensor::{ClassAxis, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, calibrated};
 
 /// A teacher's raw logits `[n, K]`, found by sample: detached, finite, in f32 (f64 stays f64).
+/// Once they are [`calibrated`](Self::calibrated) a class may be impossible, −∞.
 ///
 /// Whatever the order of the batches, a sample finds its row: by its position in the training set
 /// ([`batch`](Self::batch)), or by its id ([`rows`](Self::rows)), which is the position unless
@@ -18,6 +20,8 @@ pub struct TeacherLogits {
     logits: Tensor,
     /// The row of each id; none if ids are positions.
     rows: Option<HashMap<usize, i64>>,
+    /// Whether a map may have made a class impossible.
+    zeros: bool,
 }
 
 impl TeacherLogits {
@@ -26,6 +30,10 @@ impl TeacherLogits {
     /// # Errors
     /// A shape that is not `[n, K]`, a dtype that is no float, or [`Error::TeacherNotFinite`] with the first sample.
     pub fn new(logits: &Tensor) -> Result<Self> {
+        Self::checked(logits, false)
+    }
+
+    fn checked(logits: &Tensor, zeros: bool) -> Result<Self> {
         let logits = class_last(logits, ClassAxis::Last, "teacher logits")?.f_detach()?;
         if logits.dim() != 2 {
             let (what, expected) = ("teacher logits", "[samples, classes]".to_owned());
@@ -34,14 +42,10 @@ impl TeacherLogits {
         }
         let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
         let logits = logits.f_to_kind(kind)?.f_detach_copy()?;
-        let bad = logits.f_isfinite()?.f_logical_not()?.f_any_dim(1, false)?;
-        if logits.numel() > 0 && i64::try_from(bad.f_any()?)? != 0 {
-            let first = i64::try_from(bad.f_to_kind(Kind::Uint8)?.f_argmax(0, false)?)?;
-            return Err(Error::TeacherNotFinite {
-                sample: usize::try_from(first).unwrap_or_default(),
-            });
+        match first_unsound(&logits, zeros)? {
+            Some(sample) => Err(Error::TeacherNotFinite { sample }),
+            None => Ok(Self { logits, rows: None, zeros }),
         }
-        Ok(Self { logits, rows: None })
     }
 
     /// The same, row i being of the sample `ids[i]`.
@@ -151,7 +155,51 @@ impl TeacherLogits {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scaled(&self, temperature: Temperature) -> Result<Self> {
-        let scaled = Self::new(&self.logits.f_mul_scalar(temperature.inverse())?)?;
-        Ok(Self { rows: self.rows.clone(), ..scaled })
+        let logits = self.logits.f_mul_scalar(temperature.inverse())?;
+        Ok(Self { rows: self.rows.clone(), ..Self::checked(&logits, self.zeros)? })
     }
+
+    /// The same teacher as a map makes it that was fitted on held-out data: its log-probabilities, see
+    /// [`calibrated`](crate::calibrated()), in the place of its logits. Temperature scaling leaves
+    /// [`scaled`](Self::scaled) logits.
+    ///
+    /// # Errors
+    /// What the map objects to, such as another number of classes.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Logits};
+    /// use softlabel_distill::TeacherLogits;
+    /// use softlabel_posthoc::Method;
+    /// use tch::Tensor;
+    ///
+    /// // Half of the labels are right where it says 9 to 1.
+    /// let held_out = Logits::new([9f64.ln(), 0.0].repeat(2), 2)?;
+    /// let map = "isotonic".parse::<Method>()?.fit(&held_out, &Labels::new(&[0, 1], 2)?)?;
+    /// let teacher = TeacherLogits::new(&Tensor::from_slice(&[9f32.ln(), 0.0]).view((1, 2)))?;
+    /// let row = teacher.calibrated(&map)?.batch(&Tensor::from_slice(&[0i64]))?;
+    /// assert!((row.double_value(&[0, 0]) - 0.5f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn calibrated(&self, map: &AnyCalibrator) -> Result<Self> {
+        if let AnyCalibrator::Temperature(scaling) = map {
+            return self.scaled(scaling.temperature());
+        }
+        Ok(Self { rows: self.rows.clone(), ..Self::checked(&calibrated(&self.logits, map)?, true)? })
+    }
+
+    /// Whether a map may have made a class impossible.
+    pub(super) fn may_have_zeros(&self) -> bool {
+        self.zeros
+    }
+}
+
+/// The first row of logits `[n, K]` with a NaN or an infinity, though −∞ may be allowed.
+pub(super) fn first_unsound(logits: &Tensor, zeros: bool) -> Result<Option<usize>> {
+    let sound = logits.f_isfinite()?;
+    let sound = if zeros { sound.f_logical_or(&logits.f_isneginf()?)? } else { sound };
+    if logits.numel() == 0 || bool::try_from(sound.f_all()?)? {
+        return Ok(None);
+    }
+    let bad = sound.f_logical_not()?.f_any_dim(1, false)?.f_to_kind(Kind::Uint8)?;
+    Ok(usize::try_from(i64::try_from(bad.f_argmax(0, false)?)?).ok())
 }

@@ -6,13 +6,15 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use softlabel_core::Temperature;
+use softlabel_posthoc::{AnyCalibrator, Calibrator, Error as CalibrationError};
 use softlabel_tensor::ScriptModule;
 use tch::nn::{ModuleT, VarStore};
 use tch::{Device, Kind, TchError, Tensor, no_grad_guard};
 
+use logits::first_unsound;
 pub use logits::TeacherLogits;
 
-use crate::{Error, Result};
+use crate::{Error, Result, calibrated};
 
 /// Whoever teaches: asked about a batch, it says raw logits.
 ///
@@ -30,8 +32,8 @@ use crate::{Error, Result};
 ///   variables are written to from outside (batch-norm statistics, an optimizer that was given them), is an error that
 ///   names the variable.
 /// - No gradient flows into it: it computes without recording, its variables are frozen, what it says is detached.
-/// - What it says fits: one row a sample, the class count that was announced, all finite; a NaN stops with the id of the
-///   sample.
+/// - What it says fits: one row a sample, the class count that was announced, all finite (a map that it is
+///   [`calibrated`](Self::calibrated) by may make a class impossible, −∞); a NaN stops with the id of the sample.
 /// - Logits that were recorded are found by sample id, so that shuffling cannot misalign them.
 ///
 /// ```
@@ -56,8 +58,15 @@ use crate::{Error, Result};
 pub struct Teacher {
     voice: Voice,
     classes: i64,
-    /// What the logits are divided by.
-    temperature: Temperature,
+    /// What is done to the logits, in turn.
+    steps: Vec<Step>,
+}
+
+/// What is done to logits before they are heard.
+#[derive(Debug)]
+enum Step {
+    Divided(Temperature),
+    Mapped(Box<AnyCalibrator>),
 }
 
 /// Where the logits come from.
@@ -112,7 +121,7 @@ impl From<TeacherLogits> for Teacher {
 
 impl Teacher {
     fn new(voice: Voice, classes: i64) -> Self {
-        Self { voice, classes, temperature: Temperature::ONE }
+        Self { voice, classes, steps: Vec::new() }
     }
 
     /// A network, and the store of the variables it computes with, which are frozen for good.
@@ -182,8 +191,52 @@ impl Teacher {
     /// # Errors
     /// If both temperatures together are none.
     pub fn scaled(mut self, temperature: Temperature) -> Result<Self> {
-        let product = self.temperature.get() * temperature.get();
-        self.temperature = Temperature::new(product).map_err(softlabel_tensor::Error::from)?;
+        match self.steps.last_mut() {
+            Some(Step::Divided(earlier)) => {
+                let product = earlier.get() * temperature.get();
+                *earlier = Temperature::new(product).map_err(softlabel_tensor::Error::from)?;
+            }
+            _ => self.steps.push(Step::Divided(temperature)),
+        }
+        Ok(self)
+    }
+
+    /// The same teacher as a map makes it that was fitted on held-out data, on top of any earlier one: its
+    /// log-probabilities, see [`calibrated`](crate::calibrated()), in the place of its logits.
+    ///
+    /// Temperature scaling leaves [`scaled`](Self::scaled) logits. A map that keeps zeros may make a class impossible,
+    /// −∞; [`Distillation::check_impossible`](crate::Distillation::check_impossible) says whether a loss can bear it.
+    /// What was recorded in memory is mapped here and now, anything else whenever it is asked for.
+    ///
+    /// # Errors
+    /// [`ClassCount`](CalibrationError::ClassCount) for a map of another number of classes.
+    ///
+    /// ```
+    /// use softlabel_core::{Labels, Logits};
+    /// use softlabel_distill::Teacher;
+    /// use softlabel_posthoc::Method;
+    /// use tch::{Device, Kind, Tensor};
+    ///
+    /// // Half of the labels are right where it says 9 to 1.
+    /// let held_out = Logits::new([9f64.ln(), 0.0].repeat(2), 2)?;
+    /// let map = "isotonic".parse::<Method>()?.fit(&held_out, &Labels::new(&[0, 1], 2)?)?;
+    /// let teacher = Teacher::recorded(2, |ids| Ok([9f32.ln(), 0.0].repeat(ids.len()))).calibrated(map)?;
+    /// let logits = teacher.logits(&[7], &Tensor::zeros([1, 5], (Kind::Float, Device::Cpu)))?;
+    /// assert!((logits.double_value(&[0, 0]) - 0.5f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn calibrated(mut self, map: AnyCalibrator) -> Result<Self> {
+        let found = usize::try_from(self.classes).unwrap_or_default();
+        if map.classes() != found {
+            return Err(CalibrationError::ClassCount { expected: map.classes(), found }.into());
+        }
+        if let AnyCalibrator::Temperature(scaling) = &map {
+            return self.scaled(scaling.temperature());
+        }
+        if let (Voice::Logits(logits), []) = (&self.voice, &self.steps[..]) {
+            return Ok(logits.calibrated(&map)?.into());
+        }
+        self.steps.push(Step::Mapped(Box::new(map)));
         Ok(self)
     }
 
@@ -192,7 +245,8 @@ impl Teacher {
         self.classes
     }
 
-    /// The raw logits of a batch, `[n, K]`, in f32 (f64 stays f64): detached, finite, on the device of the inputs.
+    /// The logits of a batch, `[n, K]`, in f32 (f64 stays f64): detached, finite, on the device of the inputs; raw, or
+    /// what temperatures and maps make of them.
     ///
     /// Sample ids find what was recorded, and name the sample if something is wrong with its logits; inputs `[n, ..]`
     /// are what a network computes from, and say to anything else how many samples there are and where the logits are
@@ -258,19 +312,21 @@ impl Teacher {
             found => return Err(Error::TeacherClasses { classes, found: found.to_vec() }),
         }
         let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
-        let logits = logits.f_detach()?.f_to_kind(kind)?;
-        let logits = if self.temperature == Temperature::ONE {
-            logits
-        } else {
-            logits.f_mul_scalar(self.temperature.inverse())?
+        let mut logits = logits.f_detach()?.f_to_kind(kind)?;
+        let mut zeros = matches!(&self.voice, Voice::Logits(logits) if logits.may_have_zeros());
+        let sound = |logits: Tensor, zeros| match first_unsound(&logits, zeros)? {
+            Some(row) => Err(Error::TeacherNotFinite { sample: ids[row] }),
+            None => Ok(logits),
         };
-        let bad = logits.f_isfinite()?.f_logical_not()?;
-        if logits.numel() > 0 && bool::try_from(bad.f_any()?)? {
-            let rows = bad.f_any_dim(1, false)?.f_to_kind(Kind::Uint8)?;
-            let row = usize::try_from(i64::try_from(rows.f_argmax(0, false)?)?).unwrap_or_default();
-            return Err(Error::TeacherNotFinite { sample: ids[row] });
+        for step in &self.steps {
+            logits = match step {
+                Step::Divided(temperature) if *temperature == Temperature::ONE => logits,
+                Step::Divided(temperature) => logits.f_mul_scalar(temperature.inverse())?,
+                Step::Mapped(map) => calibrated(&sound(logits, zeros)?, map.as_ref())?,
+            };
+            zeros |= matches!(step, Step::Mapped(_));
         }
-        Ok(logits)
+        sound(logits, zeros)
     }
 }
 

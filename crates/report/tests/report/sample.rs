@@ -21,36 +21,38 @@ struct Means {
 }
 
 pub(crate) fn summary() -> Summary {
-    use Calibration::{None as Plain, Platt, Temperature};
+    let plain = || Calibration::NONE;
+    let temperature = || Calibration::TEMPERATURE;
+    let platt = || Calibration::named("platt");
     let rows = vec![
-        row("hard", Plain, &means([0.8639, 0.6872, 0.2561, 0.0881, 0.9520, 4.91], None)),
+        row("hard", plain(), &means([0.8639, 0.6872, 0.2561, 0.0881, 0.9520, 4.91], None)),
         row(
             "hard",
-            Temperature,
+            temperature(),
             &means([0.8639, 0.5214, 0.2312, 0.0304, 0.8712, 2.53], Some(1.944)),
         ),
-        row("hard", Platt, &means([0.8583, 0.5397, 0.2358, 0.0342, 0.8801, 2.40], None)),
-        row("smoothed", Plain, &means([0.8806, 0.5538, 0.2268, 0.0916, 0.7890, 2.11], None)),
+        row("hard", platt(), &means([0.8583, 0.5397, 0.2358, 0.0342, 0.8801, 2.40], None)),
+        row("smoothed", plain(), &means([0.8806, 0.5538, 0.2268, 0.0916, 0.7890, 2.11], None)),
         row(
             "smoothed",
-            Temperature,
+            temperature(),
             &means([0.8806, 0.4891, 0.2104, 0.0297, 0.8734, 3.06], Some(0.688)),
         ),
-        row("smoothed", Platt, &means([0.8778, 0.4963, 0.2127, 0.0279, 0.8692, 2.97], None)),
-        row("student", Plain, &means([0.8444, 0.7313, 0.2798, 0.0952, 0.9396, 4.12], None)),
+        row("smoothed", platt(), &means([0.8778, 0.4963, 0.2127, 0.0279, 0.8692, 2.97], None)),
+        row("student", plain(), &means([0.8444, 0.7313, 0.2798, 0.0952, 0.9396, 4.12], None)),
         row(
             "student_from_hard",
-            Plain,
+            plain(),
             &means([0.8611, 0.5722, 0.2421, 0.0539, 0.9150, 3.35], None),
         ),
         row(
             "student_from_smoothed",
-            Plain,
+            plain(),
             &means([0.8667, 0.5466, 0.2290, 0.0613, 0.8054, 2.24], None),
         ),
         row(
             "student_from_scaled",
-            Plain,
+            plain(),
             &means([0.8694, 0.5098, 0.2197, 0.0288, 0.8720, 2.80], None),
         ),
     ];

@@ -1,8 +1,10 @@
 //! The rules that types alone do not hold: ranges, and names that refer to each other.
 
 use softlabel_losses::{AnyLoss, CrossEntropy};
+use softlabel_posthoc::Method;
 use softlabel_results::{Calibration, Metric};
 
+use super::calibrate::NAME;
 use super::{
     Arm, ClassBias, Demand, Distill, Fit, Loss, Model, Recipe, SaveFeatures, TeacherSource,
     Training,
@@ -36,39 +38,63 @@ fn require(valid: bool, path: &[&str], message: impl Into<String>) -> Checked {
 }
 
 /// A name must be one of those that there are.
-fn known<'a>(
+fn known(
     path: &[&str],
     what: &str,
     name: &str,
-    names: impl Iterator<Item = &'a String> + Clone,
+    names: impl Iterator<Item: AsRef<str>> + Clone,
 ) -> Checked {
-    if names.clone().any(|known| known == name) {
+    if names.clone().any(|known| known.as_ref() == name) {
         return Ok(());
     }
-    let listed: Vec<String> = names.clone().map(|name| format!("`{name}`")).collect();
+    let listed: Vec<String> = names.clone().map(|name| format!("`{}`", name.as_ref())).collect();
     let there_are = if listed.is_empty() { "there is none".into() } else { listed.join(", ") };
     Err(Problem {
         path: path.iter().map(|&part| part.to_owned()).collect(),
         is_key: false,
         message: format!("there is no {what} `{name}`; expected one of: {there_are}"),
         found: name.to_owned(),
-        candidates: names.cloned().collect(),
+        candidates: names.map(|name| name.as_ref().to_owned()).collect(),
     })
 }
+
+/// Characters of a name of a file, which disks bound.
+const LONGEST_NAME: usize = 100;
 
 /// Names become names of files.
 fn usable_name(path: &[&str], name: &str) -> Checked {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     require(
         !name.is_empty()
-            && name.len() <= 100
+            && name.len() <= LONGEST_NAME
             && !name.starts_with(['.', '-'])
             && name.chars().all(plain),
         path,
         format!(
-            "the name `{name}` must be 1 to 100 of letters, digits, `_`, `-` and `.`, \
+            "the name `{name}` must be 1 to {LONGEST_NAME} of letters, digits, `_`, `-` and `.`, \
              and begin with none of the last two"
         ),
+    )
+}
+
+/// A map has a name that no other is mistaken for: that of its method, unless that is too long, or one of its own that
+/// is none of a method.
+fn check_fit(path: &[&str], fit: &Fit) -> Checked {
+    let name = fit.calibration.name();
+    if !fit.has_own_name() {
+        return require(
+            name.len() <= LONGEST_NAME,
+            path,
+            format!("`{name}` is too long for the name of a file: give the map a `name`"),
+        );
+    }
+    let path = [path, &[NAME]].concat();
+    usable_name(&path, name)?;
+    let lower = name.to_ascii_lowercase();
+    require(
+        lower != Calibration::NONE.name() && lower.parse::<Method>().is_err(),
+        &path,
+        format!("`{name}` is the name of a method: expected one of the map's own"),
     )
 }
 
@@ -124,16 +150,16 @@ impl Recipe {
         if let Some(baseline) = &arm.compare_with {
             known(&at(&["compare_with"]), "earlier arm", baseline, earlier)?;
         }
-        for (position, Fit { calibration, .. }) in arm.calibrate.iter().enumerate() {
-            let earlier = &arm.calibrate[..position];
+        for (position, fit) in arm.calibrate.iter().enumerate() {
+            let index = position.to_string();
+            let path = ["arms", name, "calibrate", &index];
+            check_fit(&path, fit)?;
+            let mut earlier = arm.calibrate[..position].iter();
+            let map = fit.calibration.name();
             require(
-                *calibration != Calibration::None
-                    && earlier.iter().all(|fit| fit.calibration != *calibration),
-                &["arms", name, "calibrate", &position.to_string()],
-                format!(
-                    "`{}` does not belong here: expected methods, each at most once",
-                    calibration.name()
-                ),
+                !earlier.any(|earlier| earlier == fit || fit.is_mistaken_for(earlier)),
+                &path,
+                format!("there is a map `{map}` already: give one of the two a `name` of its own"),
             )?;
         }
         require(
@@ -165,7 +191,7 @@ impl Recipe {
         let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
         if let Some(distill) = &arm.distill {
             self.check_distill(index, name, arm, distill)?;
-            fits |= distill.teacher_calibration != Calibration::None;
+            fits |= distill.teacher_calibration.is_some();
         }
         require(
             !fits || self.data.split.validation() > 0.0,
@@ -197,25 +223,9 @@ impl Recipe {
             &at(&["distill", "features"]),
             "expected an earlier arm as the teacher: no other has layers",
         )?;
-        require(
-            distill.teacher.has_logits() || distill.teacher_calibration == Calibration::None,
-            &at(&["distill", "teacher_calibration"]),
-            "does nothing: this teacher has no logits of its own to be calibrated",
-        )?;
-        require(
-            matches!(distill.teacher_calibration, Calibration::None | Calibration::Temperature),
-            &at(&["distill", "teacher_calibration"]),
-            format!(
-                "expected `none` or `temperature`: `{}` leaves no logits to teach",
-                distill.teacher_calibration.name()
-            ),
-        )?;
-        require(
-            !distill.teacher.teaches_other_seeds()
-                || distill.teacher_calibration == Calibration::None,
-            &at(&["distill", "teacher_calibration"]),
-            "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
-        )?;
+        if let Some(fit) = &distill.teacher_calibration {
+            self.check_teacher_fit(&at(&["distill", "teacher_calibration"]), index, distill, fit)?;
+        }
         if let Some((key, range, found)) = distill.out_of_range() {
             let message = format!("must be in {range}, found {found:?}");
             return broken(&[&["arms", name, "distill"], &[key][..]].concat(), message);
@@ -238,20 +248,57 @@ impl Recipe {
         Ok(())
     }
 
+    /// The map of the teachers of the arm at `index`.
+    fn check_teacher_fit(
+        &self,
+        path: &[&str],
+        index: usize,
+        distill: &Distill,
+        fit: &Fit,
+    ) -> Checked {
+        require(
+            distill.teacher.has_logits(),
+            path,
+            "does nothing: this teacher has no logits of its own to be calibrated",
+        )?;
+        require(
+            !distill.teacher.teaches_other_seeds(),
+            path,
+            "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
+        )?;
+        check_fit(path, fit)?;
+        for teacher in distill.teacher.arms() {
+            let earlier = self.arms.values().take(index).filter_map(|arm| arm.distill.as_ref());
+            let earlier = earlier.filter(|earlier| earlier.has_teacher(teacher));
+            let earlier = earlier.filter_map(|earlier| earlier.teacher_calibration.as_ref());
+            let mut of_teacher = self.arms[teacher].calibrate.iter().chain(earlier);
+            require(
+                !of_teacher.any(|other| fit.is_mistaken_for(other)),
+                path,
+                format!(
+                    "arm `{teacher}` has another map `{}`: give this one a `name` of its own",
+                    fit.calibration.name()
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
     fn check_demand(&self, index: &str, demand: &Demand) -> Checked {
         let at = |key| ["checks", index, key];
         known(&at("arm"), "arm", &demand.arm, self.arms.keys())?;
-        let there = demand.calibration == Calibration::None
-            || self.arms[&demand.arm].shows(demand.calibration);
+        let arm = &self.arms[&demand.arm];
+        let maps = arm.calibrate.iter().map(|fit| fit.calibration.name());
+        let maps = std::iter::once(Calibration::NONE.name()).chain(maps);
+        let what = format!("row of arm `{}` with calibration", demand.arm);
+        known(&at("calibration"), &what, demand.calibration.name(), maps)?;
+        let by_temperature =
+            |fit: &Fit| fit.method == Method::Temperature;
         require(
-            there,
-            &at("calibration"),
-            format!("arm `{}` is not calibrated by {}", demand.arm, demand.calibration.name()),
-        )?;
-        require(
-            demand.metric != Metric::Temperature || demand.calibration == Calibration::Temperature,
+            demand.metric != Metric::Temperature
+                || arm.shown(&demand.calibration).is_some_and(by_temperature),
             &at("metric"),
-            "only a row with `calibration = \"temperature\"` has a temperature",
+            "only a row with the method `temperature` as its `calibration` has a temperature",
         )?;
         for (key, bound) in [("at_least", demand.at_least), ("at_most", demand.at_most)] {
             require(

@@ -6,20 +6,19 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::Temperature;
 use softlabel_distill::{Distillation, Tail};
-use softlabel_results::Calibration;
 use softlabel_targets::Schedule;
 use toml::{Table, Value};
 
-use super::{FeatureTerm, TeacherSource, no_calibration};
+use super::calibrate::{Fit, or_none};
+use super::{FeatureTerm, TeacherSource};
 
 /// How an arm is taught, and by whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]
 pub(crate) struct Distill {
     pub(crate) teacher: TeacherSource,
-    /// What is done to the teacher's logits before they are taught: `none`, or `temperature` fitted on the validation
-    /// split.
-    pub(crate) teacher_calibration: Calibration,
+    /// The map, fitted on the validation split, that the teacher's logits go through before they are taught.
+    pub(crate) teacher_calibration: Option<Fit>,
     /// Of the teacher's classes the likeliest alone, and what becomes of the others.
     pub(crate) top_k: Option<(usize, Tail)>,
     /// What is learned from the layers below the logits.
@@ -38,8 +37,8 @@ const HARD_WEIGHT: &str = "hard_weight";
 struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     teacher: Option<TeacherSource>,
-    #[serde(default = "no_calibration")]
-    teacher_calibration: Calibration,
+    #[serde(default, with = "or_none")]
+    teacher_calibration: Option<Fit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     top_k: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

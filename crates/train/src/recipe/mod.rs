@@ -231,9 +231,9 @@ impl Arm {
         trained(self) == trained(other)
     }
 
-    /// Whether it has a row with this calibration.
-    pub(crate) fn shows(&self, calibration: Calibration) -> bool {
-        self.calibrate.iter().any(|fit| fit.calibration == calibration)
+    /// What its row with this calibration is made by.
+    pub(crate) fn shown(&self, calibration: &Calibration) -> Option<&Fit> {
+        self.calibrate.iter().find(|fit| fit.calibration == *calibration)
     }
 }
 
@@ -266,7 +266,7 @@ pub(crate) struct SaveFeatures {
 }
 
 fn no_calibration() -> Calibration {
-    Calibration::None
+    Calibration::NONE
 }
 
 /// What a mean over the seeds must be.

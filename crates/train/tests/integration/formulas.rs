@@ -83,7 +83,11 @@ impl Run {
     fn new(folder: &Path) -> Self {
         let (folder, _, events) = run(RECIPE, folder).unwrap();
         let fitted = events.iter().find_map(|event| match event {
-            Event::Fit { calibration: Calibration::Temperature, temperature, .. } => *temperature,
+            Event::Fit { calibration, temperature, .. }
+                if *calibration == Calibration::TEMPERATURE =>
+            {
+                *temperature
+            }
             _ => None,
         });
         let fractions = SplitFractions::new(0.2, 0.25).unwrap();

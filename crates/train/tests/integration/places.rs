@@ -185,7 +185,10 @@ fn calibrations_that_make_no_sense_are_marked() {
     wrong("[«\"none\"»]", "none");
     wrong("[\"platt\", «\"platt\"»]", "platt");
     let teacher = "teacher_calibration = \"temperature\"";
-    check(teacher, "teacher_calibration = «\"platt\"»", "leaves no logits to teach", None);
+    let unknown = "unknown method `plat`, expected one of `none`, ";
+    check(teacher, "teacher_calibration = «\"plat\"»", unknown, Some("platt"));
+    let named = "[«{ method = \"beta\", name = \"platt\" }»]";
+    check(calibrate, named, "`platt` is the name of a method", None);
 }
 
 #[test]

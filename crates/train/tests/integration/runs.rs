@@ -102,9 +102,11 @@ fn the_observer_hears_of_everything_in_order_and_so_does_the_file() {
     assert!(lines.lines().next().unwrap().starts_with(r#"{"event":"training","arm":"hard""#));
 
     // What was told is what is summarized.
-    let row = outcome.summary.row("hard", Calibration::Temperature).unwrap();
+    let row = outcome.summary.row("hard", &Calibration::TEMPERATURE).unwrap();
     let told = events.iter().find_map(|event| match event {
-        Event::Score { calibration: Calibration::Temperature, metrics, .. } => Some(metrics),
+        Event::Score { calibration, metrics, .. } if *calibration == Calibration::TEMPERATURE => {
+            Some(metrics)
+        }
         _ => None,
     });
     for (metric, value) in told.unwrap() {

@@ -59,14 +59,15 @@ fn quoted(path: &Path) -> String {
 }
 
 fn nll(outcome: &Outcome) -> f64 {
-    let row = outcome.summary.row("student", Calibration::None).unwrap();
+    let row = outcome.summary.row("student", &Calibration::NONE).unwrap();
     row.metrics.get(Metric::Nll).unwrap().mean
 }
 
 #[test]
 fn a_run_and_a_cache_teach_as_the_arm_itself() {
-    for calibration in ["none", "temperature"] {
-        let others = format!(", teacher_calibration = \"{calibration}\"");
+    let beta = "{ method = \"beta\", form = \"ab\" }";
+    for calibration in ["\"none\"", "\"temperature\"", "\"temperature+isotonic\"", beta] {
+        let others = format!(", teacher_calibration = {calibration}");
         let place = tempdir().unwrap();
         let (folder, outcome, _) = run(&recipe("\"teacher\"", &others), place.path()).unwrap();
         let expected = nll(&outcome);
@@ -92,6 +93,39 @@ fn a_run_and_a_cache_teach_as_the_arm_itself() {
             nll(&outcome)
         );
     }
+}
+
+#[test]
+fn a_map_decides_what_is_taught_and_is_kept_beside_the_run() {
+    let place = tempdir().unwrap();
+    let (folder, outcome, _) = run(&recipe("\"teacher\"", ""), place.path()).unwrap();
+    let raw = nll(&outcome);
+    assert!(folder.calibrator("teacher", 5, "temperature").exists());
+
+    let of_arm = tempdir().unwrap();
+    let text = recipe("\"teacher\"", ", teacher_calibration = \"vector\"");
+    let (of_arm, outcome, _) = run(&text, of_arm.path()).unwrap();
+    assert_ne!(nll(&outcome), raw);
+    let vector = of_arm.calibrator("teacher", 5, "vector");
+
+    let from_outside = tempdir().unwrap();
+    let teacher = format!("{{ run = {}, arm = \"teacher\" }}", quoted(folder.root()));
+    let text = recipe(&teacher, ", teacher_calibration = \"vector\"");
+    let (from_outside, outcome, _) = run(&text, from_outside.path()).unwrap();
+    assert_ne!(nll(&outcome), raw);
+    let same = from_outside.teacher_calibrator("student", 5, 0, "vector");
+    assert_eq!(fs::read_to_string(vector).unwrap(), fs::read_to_string(same).unwrap());
+}
+
+#[test]
+fn a_class_that_a_map_makes_impossible_stops_a_loss_that_cannot_bear_it() {
+    let place = tempdir().unwrap();
+    let isotonic = ", teacher_calibration = { method = \"isotonic\", zeros = \"keep\" }";
+    run(&recipe("\"teacher\"", isotonic), place.path()).unwrap();
+    let reverse = format!("{isotonic}, divergence = \"reverse\"");
+    let place = tempdir().unwrap();
+    let error = run(&recipe("\"teacher\"", &reverse), place.path()).unwrap_err().to_string();
+    assert!(error.contains("under which `reverse` is infinite"), "{error}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn accuracy(outcome: &Outcome, arm: &str) -> f64 {
 }
 
 fn value(outcome: &Outcome, arm: &str, metric: Metric) -> f64 {
-    let row = outcome.summary.row(arm, Calibration::None).unwrap();
+    let row = outcome.summary.row(arm, &Calibration::NONE).unwrap();
     row.metrics.get(metric).unwrap().mean
 }
 
