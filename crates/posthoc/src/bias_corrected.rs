@@ -12,7 +12,8 @@
 //! What is defined where there is little to fit:
 //!
 //! - If the likelihood asks for 1/T ≤ 0, so that the classes' frequencies say more than the logits,
-//!   T is that of temperature scaling and b = 0
+//!   T is the bound of temperature scaling, where the logits move no probability by more than a
+//!   millionth, and b says how often the classes occur: by convexity nothing with 1/T > 0 is better
 //!   ([`FitOutcome::WorseThanUniform`]).
 //! - A class that never occurs among the labels keeps b_k = 0, up to the common shift: the
 //!   likelihood asks for b_k → −∞ ([`FitOutcome::OneSided`]).
@@ -46,8 +47,8 @@ use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, Targets, Temperature
 /// The top class of a row may change.
 ///
 /// # Little data
-/// If the likelihood asks for 1/T ≤ 0, T is that of temperature scaling and b = 0
-/// ([`FitOutcome::WorseThanUniform`]); a class that never occurs among the labels gets no constant
+/// If the likelihood asks for 1/T ≤ 0, T is the bound of temperature scaling, where the logits say
+/// nothing, and b is fitted to the classes' frequencies ([`FitOutcome::WorseThanUniform`]); a class that never occurs among the labels gets no constant
 /// of its own ([`FitOutcome::OneSided`]); labels that can be separated end the search at a mean loss
 /// of ln 2/rows ([`FitOutcome::Separable`]); where the logits of every row are equal T = 1 and only b
 /// is fitted ([`FitOutcome::Flat`]).
@@ -114,14 +115,23 @@ impl BiasCorrectedTemperature {
         let rows = Logits::new(map_rows(&logits, logits.classes(), |_| {})?, logits.classes())?;
         let mut fitted = affine::fit(Self::METHOD, &rows, &targets, Shape::Scalar, Penalty::NONE)?;
         let beta = fitted.weights.iter().sum::<f64>();
-        let mut map = if let Ok(temperature) = Temperature::new(beta.recip()) {
-            Self::from_parts(temperature, fitted.intercepts.clone(), None)?
-        } else {
-            fitted.outcome = FitOutcome::WorseThanUniform;
-            tracing::warn!(beta, "the classes' frequencies say more than the logits");
-            let temperature = TemperatureScaling::fit(&rows, &targets)?.temperature();
-            Self::from_parts(temperature, vec![0.0; rows.classes()], None)?
+        let temperature = match Temperature::new(beta.recip()) {
+            Ok(temperature) => temperature,
+            Err(_) => {
+                let temperature = TemperatureScaling::highest(&rows, &targets)?;
+                let constants =
+                    affine::fit_intercepts(Self::METHOD, &rows, &targets, temperature.inverse())?;
+                let iterations = fitted.iterations + constants.iterations;
+                fitted = affine::Fitted { iterations, ..constants };
+                // Else one class alone occurs, which b says.
+                if fitted.outcome != FitOutcome::Separable {
+                    fitted.outcome = FitOutcome::WorseThanUniform;
+                    tracing::warn!(beta, "the classes' frequencies say more than the logits");
+                }
+                temperature
+            }
         };
+        let mut map = Self::from_parts(temperature, fitted.intercepts.clone(), None)?;
         map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
         Ok(map)
     }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use softlabel_core::{Labels, LogProbabilities, Logits, Scalar};
+use softlabel_kernels::log_softmax_in_place;
 
 use crate::{Error, FitDiagnostics, Result};
 
@@ -76,6 +77,36 @@ pub(crate) fn map_rows<T: Scalar>(
         logits.as_slice().par_iter().with_min_len(LEAST).map(|&logit| logit.into()).collect();
     values.par_chunks_exact_mut(classes).with_min_len(LEAST.div_ceil(classes)).for_each(&map);
     Ok(values)
+}
+
+/// Log-probabilities whose rows differ by less than this within are equal: rounding of ln p, which is
+/// about 1, hides what they say beyond first order.
+const EQUAL: f64 = 2e-4;
+
+/// Rows of ln softmax(z), and whether they are all uniform.
+pub(crate) struct LogRows {
+    pub(crate) rows: Vec<f64>,
+    pub(crate) flat: bool,
+}
+
+/// ln softmax(z) of every row, for maps that multiply it: exactly uniform over the classes that can be
+/// where that is so in every row to within [`EQUAL`].
+pub(crate) fn log_rows<T: Scalar>(logits: &Logits<'_, T>) -> Result<LogRows> {
+    let classes = logits.classes();
+    let mut rows = map_rows(logits, classes, log_softmax_in_place)?;
+    let is_flat = |row: &[f64]| {
+        let lowest = row.iter().copied().filter(|x| x.is_finite()).fold(f64::INFINITY, f64::min);
+        let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        highest - lowest < EQUAL
+    };
+    let flat = rows.par_chunks_exact(classes).all(is_flat);
+    if flat {
+        rows.par_chunks_exact_mut(classes).for_each(|row| {
+            let possible = row.iter().filter(|x| x.is_finite()).count() as f64;
+            row.iter_mut().filter(|x| x.is_finite()).for_each(|x| *x = -possible.ln());
+        });
+    }
+    Ok(LogRows { rows, flat })
 }
 
 /// Checks that a map for `classes` classes can be applied to `logits`.

@@ -23,12 +23,14 @@
 //!   within 1e-9 a class of its infimum ([`FitOutcome::WorseThanUniform`]).
 //! - Labels that a map of this kind separates: the search ends where the mean loss is ln 2/rows,
 //!   below which every label has more than half of its row ([`FitOutcome::Separable`]).
-//! - Equal logits in every row: the T say how often the classes occur, as far as positive numbers
-//!   can ([`FitOutcome::Flat`]).
+//! - Equal logits in every row, or such that differ by less than 2e-4: the T say how often the
+//!   classes occur, as far as positive numbers can ([`FitOutcome::Flat`]). To tell classes apart by
+//!   less, 1/T would have to be so large that `f64` cannot hold what is left of the 1/T·ln p.
 //!
 //! A logit of −∞ is a class that cannot be: it stays −∞ and adds nothing.
 //!
-//! Numerical notes: L-BFGS in `f64`, down to derivatives of 1e-9 by ln β.
+//! Numerical notes: L-BFGS in `f64`, over one change of all ln β and one of each, down to derivatives
+//! of 1e-9 by ln β; of logits so small that rounding hides those, by ln β over the scores β·ln p.
 //!
 //! Source: L. Frenkel, J. Goldberger, "Network Calibration by Class-based Temperature Scaling"
 //! (2021), who search their temperatures one by one for a low calibration error; here they minimize
@@ -38,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar, Temperature};
 use softlabel_kernels::{MinimumOutcome, MinimumSettings, log_softmax_in_place, minimize};
 
-use crate::calibrator::map_rows;
+use crate::calibrator::{LogRows, log_rows, map_rows};
 use crate::cross_entropy::{check_minimum, mean_cross_entropy};
 use crate::document::{Document, Written, check_count};
 use crate::{Calibrator, FitDiagnostics, FitOutcome, Result, Targets, TemperatureScaling};
@@ -57,7 +59,7 @@ const VANISHING: f64 = 1e-6;
 /// ([`FitOutcome::OneSided`]); one that is the likelier the less it is believed gets a T so large that
 /// its logits say nothing ([`FitOutcome::WorseThanUniform`]); labels that can be separated end the
 /// search at a mean loss of ln 2/rows ([`FitOutcome::Separable`]); where the logits of every row are
-/// equal the T say the frequencies ([`FitOutcome::Flat`]).
+/// equal, or differ by less than 2e-4, the T say the frequencies ([`FitOutcome::Flat`]).
 ///
 /// # Source
 /// L. Frenkel, J. Goldberger, "Network Calibration by Class-based Temperature Scaling" (2021); the
@@ -116,32 +118,37 @@ impl ClassTemperature {
     ) -> Result<Self> {
         let (logits, targets) = targets.into().of_fit(logits)?;
         let scaling = TemperatureScaling::fit(&logits, &targets)?;
-        let overall = scaling.diagnostics().map(|fit| fit.outcome);
-        let rows = map_rows(&logits, logits.classes(), log_softmax_in_place)?;
-        // Where no temperature is better than uniform, it is no place to begin at.
-        let start = match overall {
-            Some(FitOutcome::WorseThanUniform) => 0.0,
-            _ => scaling.temperature().inverse().ln(),
+        let LogRows { rows, flat } = log_rows(&logits)?;
+        let overall = match scaling.diagnostics() {
+            _ if flat => Some(FitOutcome::Flat),
+            fit => fit.map(|fit| fit.outcome),
         };
-        let held: Vec<bool> =
-            targets.class_totals().into_iter().map(|total| total == 0.0).collect();
-        let function = |parameters: &[f64], gradient: &mut [f64]| {
-            objective(&rows, &targets, &held, parameters, gradient)
+        let problem = Problem::new(
+            &rows,
+            &targets,
+            match overall {
+                // Where no temperature is better than uniform, it is no place to begin at.
+                Some(FitOutcome::WorseThanUniform | FitOutcome::Flat) => 0.0,
+                _ => scaling.temperature().inverse().ln(),
+            },
+        );
+        let settings = MinimumSettings {
+            target: targets.separable_loss(),
+            gradient: problem.small_gradient(),
+            ..MinimumSettings::default()
         };
-        let settings =
-            MinimumSettings { target: targets.separable_loss(), ..MinimumSettings::default() };
-        let minimum = minimize(function, &vec![start; targets.classes()], &settings);
+        let function =
+            |parameters: &[f64], gradient: &mut [f64]| problem.objective(parameters, gradient);
+        let minimum = minimize(function, &problem.first(), &settings);
         check_minimum(Self::METHOD, &minimum)?;
-        let finite = rows.iter().filter(|x| x.is_finite());
-        let (sum, count) = finite.fold((0.0, 0usize), |(sum, count), x| (sum - x, count + 1));
-        let vanishing = VANISHING * count as f64 / sum;
+        let logarithms = problem.logarithms(&minimum.position);
         let outcome = if overall == Some(FitOutcome::Flat) {
             FitOutcome::Flat
         } else if minimum.outcome == MinimumOutcome::TargetReached {
             FitOutcome::Separable
-        } else if minimum.position.iter().any(|u| u.exp() < vanishing) {
+        } else if logarithms.iter().any(|u| u.exp() < VANISHING / problem.size) {
             FitOutcome::WorseThanUniform
-        } else if held.contains(&true) {
+        } else if problem.held.contains(&true) {
             FitOutcome::OneSided
         } else {
             FitOutcome::Converged
@@ -150,7 +157,7 @@ impl ClassTemperature {
             tracing::warn!(?outcome, "the data do not determine all temperatures");
         }
         let temperature = |u: &f64| Temperature::new((-u).exp());
-        let temperatures = minimum.position.iter().map(temperature).collect::<Result<_, _>>()?;
+        let temperatures = logarithms.iter().map(temperature).collect::<Result<_, _>>()?;
         let mut map = Self { temperatures, diagnostics: None };
         let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
         map.diagnostics = scaling.diagnostics().map(|fit| FitDiagnostics {
@@ -215,28 +222,114 @@ fn scale(row: &mut [f64], betas: &[f64]) {
     }
 }
 
-/// The mean loss over rows of ln p, and its derivatives by ln β.
-fn objective(
-    rows: &[f64],
-    targets: &Targets<'_>,
-    held: &[bool],
-    parameters: &[f64],
-    gradient: &mut [f64],
-) -> f64 {
-    gradient.fill(0.0);
-    let betas: Vec<f64> = parameters.iter().map(|u| u.exp()).collect();
-    let sums = |row: &[f64], differences: &[f64]| {
-        for ((slope, x), d) in gradient.iter_mut().zip(row).zip(differences) {
-            if *x > f64::NEG_INFINITY {
-                *slope += x * d;
+/// Scores β·ln p that are larger than this on average are those of small logits.
+const LARGE_SCORE: f64 = 100.0;
+
+/// The mean loss over rows of ln p, as a function of (a, v): ln β_k = start + a + v_k/s_k.
+///
+/// a = 0 and s = 1 unless the logits are small and β is large. Then a change of one ln β_k says so much
+/// more than a change of all that no search by them ends: there s_k is the mean of β·|ln p_k| at the
+/// start, so that the curvature by a and v is about that by a score.
+struct Problem<'a> {
+    rows: &'a [f64],
+    targets: &'a Targets<'a>,
+    start: f64,
+    /// The mean of all |ln p|.
+    size: f64,
+    /// s, one a class, of small logits.
+    scales: Option<Vec<f64>>,
+    /// Whether ln β stays where it begins.
+    held: Vec<bool>,
+}
+
+impl<'a> Problem<'a> {
+    fn new(rows: &'a [f64], targets: &'a Targets<'a>, start: f64) -> Self {
+        let classes = targets.classes();
+        let mean = |values: &mut dyn Iterator<Item = &f64>| {
+            let finite = values.filter(|x| x.is_finite());
+            let (sum, count) = finite.fold((0.0, 0usize), |(sum, count), x| (sum - x, count + 1));
+            if count > 0 { sum / count as f64 } else { 0.0 }
+        };
+        let (beta, size) = (start.exp(), mean(&mut rows.iter()));
+        let scale = |class| {
+            let size = mean(&mut rows.iter().skip(class).step_by(classes));
+            (beta * size).max(1.0)
+        };
+        Self {
+            rows,
+            targets,
+            start,
+            size,
+            scales: (beta * size > LARGE_SCORE).then(|| (0..classes).map(scale).collect()),
+            held: targets.class_totals().into_iter().map(|total| total == 0.0).collect(),
+        }
+    }
+
+    /// Where the search begins: where β is large and a class is held, with the others so little smaller
+    /// that it has no probability left.
+    fn first(&self) -> Vec<f64> {
+        let mut first = vec![0.0; self.held.len() + 1];
+        if self.scales.is_some() && self.held.contains(&true) {
+            first[0] = -40.0 / (self.start.exp() * self.size);
+        }
+        first
+    }
+
+    /// Such that no derivative by ln β exceeds 1e-9, as far as rounding allows that.
+    fn small_gradient(&self) -> f64 {
+        let largest = self.scales.iter().flatten().copied().fold(1.0, f64::max);
+        (1e-9 / largest).max(1e-12)
+    }
+
+    /// s of a class.
+    fn scale(&self, class: usize) -> f64 {
+        self.scales.as_ref().map_or(1.0, |scales| scales[class])
+    }
+
+    /// ln β, one a class.
+    fn logarithms(&self, parameters: &[f64]) -> Vec<f64> {
+        let change = |class: usize| parameters[0] + parameters[class + 1] / self.scale(class);
+        let held = self.held.iter().enumerate();
+        held.map(|(class, held)| self.start + if *held { 0.0 } else { change(class) }).collect()
+    }
+
+    fn objective(&self, parameters: &[f64], gradient: &mut [f64]) -> f64 {
+        gradient.fill(0.0);
+        let betas: Vec<f64> = self.logarithms(parameters).iter().map(|u| u.exp()).collect();
+        let (by_common, by_own) = gradient.split_at_mut(1);
+        let sums = |row: &[f64], differences: &[f64]| {
+            for ((slope, x), d) in by_own.iter_mut().zip(row).zip(differences) {
+                if *x > f64::NEG_INFINITY {
+                    *slope += x * d;
+                }
+            }
+        };
+        let common = (self.start + parameters[0]).exp();
+        let off = |class: usize| {
+            let own = parameters[class + 1] / self.scale(class);
+            if self.held[class] { (-parameters[0]).exp_m1() } else { own.exp_m1() }
+        };
+        let offs: Vec<f64> = (0..betas.len()).map(off).collect();
+        let scores = |row: &mut [f64]| {
+            if self.scales.is_none() {
+                return scale(row, &betas);
+            }
+            // Less β·ln p of the top class, with the common β: of large scores the differences are left.
+            let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            for (x, off) in row.iter_mut().zip(&offs) {
+                *x = if *x > f64::NEG_INFINITY { common * (*x - highest + *x * off) } else { *x };
+            }
+        };
+        let loss = mean_cross_entropy(self.rows, self.targets, scores, sums);
+        for (class, (slope, beta)) in by_own.iter_mut().zip(&betas).enumerate() {
+            *slope *= if self.held[class] { 0.0 } else { beta / self.targets.total() };
+            if self.scales.is_some() {
+                by_common[0] += *slope;
+                *slope /= self.scale(class);
             }
         }
-    };
-    let loss = mean_cross_entropy(rows, targets, |row| scale(row, &betas), sums);
-    for ((slope, beta), held) in gradient.iter_mut().zip(betas).zip(held) {
-        *slope *= if *held { 0.0 } else { beta / targets.total() };
+        loss
     }
-    loss
 }
 
 impl Calibrator for ClassTemperature {

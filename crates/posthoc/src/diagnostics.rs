@@ -24,10 +24,13 @@ pub enum FitOutcome {
     /// On average the label's logit is at most the mean of its row: nothing is better than uniform.
     /// Of a temperature with constants: nothing that rises with the logits is better than those.
     WorseThanUniform,
-    /// All scores are equal, or there are none: nothing to tell rows apart by.
+    /// All scores are equal, so nearly equal that `f64` cannot tell them apart, or there are none:
+    /// nothing to tell rows apart by.
     Flat,
-    /// All rows are on the same side of a class: it never occurs among the labels, or nothing else
-    /// does.
+    /// All rows are on the same side of a class: it never occurs among the labels, so that its part of
+    /// the map stays as it was; or, of maps that are fitted class by class, nothing else does. Where
+    /// nothing but one class occurs, maps of all classes together end as [`Separable`](Self::Separable)
+    /// or [`Flat`](Self::Flat).
     OneSided,
     /// After as many iterations as were allowed, before a minimum: of maps that are fitted so far and
     /// no further, such as networks.

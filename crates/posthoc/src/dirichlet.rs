@@ -26,8 +26,9 @@
 //! - Labels that a map of this kind separates: the search ends where the mean loss is ln 2/rows,
 //!   penalty included, or at the optimum if the penalty is larger
 //!   ([`FitOutcome::Separable`](crate::FitOutcome)).
-//! - Equal logits in every row: b says how often the classes occur, as far as μ lets it
-//!   ([`FitOutcome::Flat`](crate::FitOutcome)).
+//! - Equal logits in every row, or such that differ by less than 2e-4: b says how often the classes
+//!   occur, as far as μ lets it ([`FitOutcome::Flat`](crate::FitOutcome)). To tell classes apart by
+//!   less, W would have to be so large that `f64` cannot hold what is left of W ln p.
 //!
 //! A logit of −∞ has no product with most numbers, so it is refused.
 //!
@@ -43,7 +44,7 @@ use softlabel_core::{Error as Input, LogProbabilities, Logits, Scalar};
 use softlabel_kernels::log_softmax_in_place;
 
 use crate::affine::{self, Penalty, Shape, apply_matrix, check_parameters, check_possible};
-use crate::calibrator::{check_class_count, map_rows};
+use crate::calibrator::{check_class_count, log_rows, map_rows};
 use crate::document::{Document, Written};
 use crate::{Calibrator, FitDiagnostics, Result, Targets};
 
@@ -143,7 +144,8 @@ impl Odir {
 /// A class that never occurs among the labels keeps the row of temperature scaling
 /// ([`FitOutcome::OneSided`](crate::FitOutcome)); labels that can be separated end the search at a
 /// mean loss of ln 2/rows ([`FitOutcome::Separable`](crate::FitOutcome)); where the logits of every
-/// row are equal b says the frequencies ([`FitOutcome::Flat`](crate::FitOutcome)).
+/// row are equal, or differ by less than 2e-4, b says the frequencies
+/// ([`FitOutcome::Flat`](crate::FitOutcome)).
 ///
 /// # Source
 /// M. Kull, M. Perello Nieto, M. Kängsepp, T. Silva Filho, H. Song, P. Flach, "Beyond Temperature
@@ -205,10 +207,7 @@ impl DirichletCalibration {
     ) -> Result<Self> {
         let (logits, targets) = targets.into().of_fit(logits)?;
         check_possible(Self::METHOD, &logits)?;
-        let rows = Logits::new(
-            map_rows(&logits, logits.classes(), log_softmax_in_place)?,
-            logits.classes(),
-        )?;
+        let rows = Logits::new(log_rows(&logits)?.rows, logits.classes())?;
         let fitted = affine::fit(
             Self::METHOD,
             &rows,
@@ -217,7 +216,7 @@ impl DirichletCalibration {
             regularization.penalty(logits.classes()),
         )?;
         let mut map = Self::from_parts(fitted.weights.clone(), fitted.intercepts.clone(), None)?;
-        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);
+        map.diagnostics = Some(affine::diagnostics(&map, &fitted, &logits, &targets)?);
         Ok(map)
     }
 

@@ -183,10 +183,10 @@ pub(crate) fn check_possible<T: Scalar>(
 }
 
 /// How the fit went, of which `map` is the result.
-pub(crate) fn diagnostics(
+pub(crate) fn diagnostics<T: Scalar>(
     map: &impl Calibrator,
     fitted: &Fitted,
-    rows: &Logits<'_, f64>,
+    rows: &Logits<'_, T>,
     targets: &Targets<'_>,
 ) -> Result<FitDiagnostics> {
     let before = map_rows(rows, rows.classes(), log_softmax_in_place)?;
@@ -208,15 +208,50 @@ pub(crate) fn fit(
     shape: Shape,
     penalty: Penalty,
 ) -> Result<Fitted> {
-    let classes = rows.classes();
     let temperature = TemperatureScaling::fit(rows, targets)?;
-    let flat = temperature.diagnostics().is_some_and(|fit| fit.outcome == FitOutcome::Flat);
-    let mut problem = Problem::new(rows, targets, shape, penalty).ok_or_else(|| {
+    let is_flat = temperature.diagnostics().is_some_and(|fit| fit.outcome == FitOutcome::Flat);
+    let beta = temperature.temperature().inverse();
+    let problem = problem(rows, targets, shape, penalty)?;
+    // Columns that are equal in every row still tell rows apart where each has a weight of its own.
+    let says_nothing = shape == Shape::Scalar || rows.classes() == 1 || problem.is_constant();
+    search(method, problem, beta, targets, is_flat && says_nothing)
+}
+
+/// Fits b alone to `rows`, which are checked, W being the number β.
+pub(crate) fn fit_intercepts(
+    method: &'static str,
+    rows: &Logits<'_, f64>,
+    targets: &Targets<'_>,
+    beta: f64,
+) -> Result<Fitted> {
+    let mut problem = problem(rows, targets, Shape::Scalar, Penalty::NONE)?;
+    problem.hold_weight();
+    search(method, problem, beta, targets, false)
+}
+
+fn problem<'a>(
+    rows: &Logits<'_, f64>,
+    targets: &'a Targets<'a>,
+    shape: Shape,
+    penalty: Penalty,
+) -> Result<Problem<'a>> {
+    Problem::new(rows, targets, shape, penalty).ok_or_else(|| {
         let name = "number of classes";
         let expected = "so small that a matrix of them fits the memory";
-        Input::OutOfRange { name, expected, found: classes as f64 }
-    })?;
-    let start = problem.start(temperature.temperature().inverse());
+        Input::OutOfRange { name, expected, found: rows.classes() as f64 }.into()
+    })
+}
+
+/// The optimum, from W = β, b = 0 on.
+fn search(
+    method: &'static str,
+    mut problem: Problem<'_>,
+    beta: f64,
+    targets: &Targets<'_>,
+    flat: bool,
+) -> Result<Fitted> {
+    let (classes, shape, penalty) = (problem.classes(), problem.shape(), problem.penalty());
+    let start = problem.start(beta);
     let floor = targets.separable_loss();
     let settings =
         MinimumSettings { target: floor, iterations: STEPS, ..MinimumSettings::default() };
@@ -244,7 +279,6 @@ pub(crate) fn fit(
     }
     let (mut weights, mut intercepts) = problem.unscaled(&minimum.position);
     if shape == Shape::Full && penalty.off_diagonal == 0.0 && !held {
-        let beta = temperature.temperature().inverse();
         for column in 0..classes {
             let sum: f64 = weights.iter().skip(column).step_by(classes).sum();
             for weight in weights.iter_mut().skip(column).step_by(classes) {

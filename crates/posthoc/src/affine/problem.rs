@@ -45,6 +45,10 @@ pub(super) struct Problem<'a> {
     centre: f64,
     /// Whether the parameters of a class stay where they are.
     held: Vec<bool>,
+    /// Whether W stays where it is, for all classes, if it is one number.
+    weight_is_held: bool,
+    /// Whether every column is the same in every row.
+    constant: bool,
     /// q at the place that was looked at last.
     probabilities: Vec<f64>,
     preconditioner: Preconditioner,
@@ -95,6 +99,11 @@ impl<'a> Problem<'a> {
             let is_nothing = value == f64::NEG_INFINITY || constant[class];
             if is_nothing { 0.0 } else { (value - means[class]) / spreads[class] }
         };
+        let is_same = |class: usize| {
+            let (low, high) = column(class)
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+            high - low <= SAME * high.abs().max(low.abs())
+        };
         let mut rows = Vec::with_capacity(logits.as_slice().len() + logits.rows());
         for row in logits.matrix().iter() {
             rows.extend(row.iter().enumerate().map(|(class, &value)| scaled(class, value)));
@@ -113,6 +122,8 @@ impl<'a> Problem<'a> {
             shape,
             penalty,
             held,
+            weight_is_held: false,
+            constant: (0..classes).all(is_same),
             means,
             spreads,
             centre,
@@ -124,6 +135,16 @@ impl<'a> Problem<'a> {
     /// Whether the parameters of a class stay where they are.
     pub(super) fn holds_a_class(&self) -> bool {
         self.held.contains(&true)
+    }
+
+    /// Whether every column is the same in every row.
+    pub(super) fn is_constant(&self) -> bool {
+        self.constant
+    }
+
+    /// From now on W stays where it is, if it is one number.
+    pub(super) fn hold_weight(&mut self) {
+        self.weight_is_held = true;
     }
 
     /// V and c for W = β, b = 0.
@@ -363,9 +384,12 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// No derivative by the parameters of classes that are held.
+    /// No derivative by parameters that are held.
     fn hold(&self, gradient: &mut [f64]) {
         let classes = self.classes;
+        if self.weight_is_held && self.shape == Shape::Scalar {
+            gradient[0] = 0.0;
+        }
         for class in (0..classes).filter(|&class| self.held[class]) {
             match self.shape {
                 Shape::Scalar => gradient[1 + class] = 0.0,
@@ -384,6 +408,10 @@ impl<'a> Problem<'a> {
 
     pub(super) fn shape(&self) -> Shape {
         self.shape
+    }
+
+    pub(super) fn penalty(&self) -> Penalty {
+        self.penalty
     }
 
     pub(super) fn classes(&self) -> usize {

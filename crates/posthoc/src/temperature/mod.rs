@@ -193,6 +193,14 @@ impl TemperatureScaling {
         Ok(Self { temperature, classes, diagnostics })
     }
 
+    /// The bound of the temperature, where all probabilities are equal to a millionth.
+    pub(crate) fn highest<T: Scalar>(
+        logits: &Logits<'_, T>,
+        targets: &Targets<'_>,
+    ) -> Result<Temperature> {
+        Ok(Temperature::new(Problem::new(logits.as_slice(), targets).highest())?)
+    }
+
     /// T, what logits are divided by.
     pub fn temperature(&self) -> Temperature {
         self.temperature

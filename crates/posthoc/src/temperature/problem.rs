@@ -175,6 +175,11 @@ impl<'a, T: Scalar> Problem<'a, T> {
         ((spread / RANGE).max(f64::MIN_POSITIVE), (spread * RANGE).min(f64::MAX))
     }
 
+    /// The temperature of logits that say nothing.
+    pub(super) fn highest(&self) -> f64 {
+        self.bounds().1.max(1.0)
+    }
+
     /// The minimum: of many rows by series from that of a sample, else by [`search`].
     ///
     /// [`search`]: Self::search
@@ -258,7 +263,7 @@ impl<'a, T: Scalar> Problem<'a, T> {
         if root.converged() {
             minimum((-root.position).exp(), FitOutcome::Converged, root.iterations)
         } else {
-            minimum(highest.max(1.0), FitOutcome::WorseThanUniform, root.iterations)
+            minimum(self.highest(), FitOutcome::WorseThanUniform, root.iterations)
         }
     }
 }

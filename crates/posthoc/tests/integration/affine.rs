@@ -268,6 +268,47 @@ fn equal_logits_leave_the_frequencies() {
     }
 }
 
+/// Where nothing that rises with the logits helps, the frequencies of the classes are the best there is: without
+/// 1/T the optimum is q_k = n_k/n, whatever the logits are.
+#[test]
+fn frequencies_are_what_is_left_of_logits_that_point_away() {
+    let rows = [[2.0, 0.0, 1.0], [0.0, 2.0, 0.0], [1.0, 0.0, 3.0], [0.0, 1.0, 0.5]];
+    // Least where they say most, and twice as often 1 as 0, four times as often as 2.
+    let labels = [1, 0, 1, 0, 1, 2, 1, 2, 1, 0, 1, 2, 1, 0, 1, 0].repeat(4);
+    for labels in [labels.clone(), labels.iter().map(|label| label % 2).collect()] {
+        let (logits, checked_labels) = checked(&rows.concat().repeat(16), &labels, 3);
+        let map = BiasCorrectedTemperature::fit(&logits, &checked_labels).unwrap();
+        let diagnostics = map.diagnostics().unwrap();
+        assert_eq!(diagnostics.outcome, FitOutcome::WorseThanUniform);
+        let found = map.apply(&logits).unwrap();
+        let n = labels.len() as f64;
+        let shares =
+            [0, 1, 2].map(|k| labels.iter().filter(|&&label| label == k).count() as f64 / n);
+        let occurring = || (0..3).filter(|&k| shares[k] > 0.0);
+        // Without the class that never occurs, whose b stays.
+        let entropy: f64 = occurring().map(|k| -shares[k] * shares[k].ln()).sum();
+        let total = |row: &[f64]| occurring().map(|k| row[k].exp()).sum::<f64>();
+        for row in found.matrix().iter() {
+            for k in occurring() {
+                assert!(
+                    (row[k].exp() / total(row) - shares[k]).abs() < 2e-6,
+                    "{row:?}, {shares:?}"
+                );
+            }
+        }
+        if occurring().count() == 3 {
+            assert!((diagnostics.nll_after - entropy).abs() < 1e-5, "{diagnostics:?}");
+            assert!(diagnostics.nll_after < 3f64.ln() - 0.05);
+        }
+        // Frequencies are met at the bound as well, not only without the logits.
+        for k in occurring() {
+            let sum: f64 = found.matrix().iter().map(|row| row[k].exp()).sum();
+            let missing = if occurring().count() == 3 { 0.0 } else { 1.0 };
+            assert!((sum / n - shares[k]).abs() < 1e-8 + missing, "{sum}");
+        }
+    }
+}
+
 #[test]
 fn logits_that_point_away_need_no_negative_temperature() {
     let (logits, labels) = checked(&[2.0, 0.0, 0.0, 2.0].repeat(4), &[1, 0, 1, 0, 1, 0, 0, 1], 2);

@@ -13,6 +13,7 @@ mod defects;
 mod degenerate;
 mod document;
 mod ensemble_temperature;
+mod first_order;
 mod golden;
 mod golden_maps;
 mod histogram;
