@@ -281,7 +281,8 @@ impl Ensemble {
 
 /// The logits `[.., K]`, if every row of them leaves a class possible.
 fn possible(logits: Tensor) -> Result<Tensor> {
-    let none = logits.f_amax([-1_i64].as_slice(), false)?.f_eq(f64::NEG_INFINITY)?.f_reshape([-1])?;
+    let none =
+        logits.f_amax([-1_i64].as_slice(), false)?.f_eq(f64::NEG_INFINITY)?.f_reshape([-1])?;
     if none.numel() == 0 || !bool::try_from(none.f_any()?)? {
         return Ok(logits);
     }

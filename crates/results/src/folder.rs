@@ -187,7 +187,13 @@ impl RunFolder {
 
     /// `calibrators/ARM/seed-S/teacher-N/METHOD.json`: a map fitted to what a teacher of the arm says, which is no arm
     /// of the run; of several teachers the one at position N.
-    pub fn teacher_calibrator(&self, arm: &str, seed: u64, teacher: usize, method: &str) -> PathBuf {
+    pub fn teacher_calibrator(
+        &self,
+        arm: &str,
+        seed: u64,
+        teacher: usize,
+        method: &str,
+    ) -> PathBuf {
         let folder = self.calibrators(arm, seed).join(format!("teacher-{teacher}"));
         folder.join(format!("{method}.json"))
     }

@@ -382,14 +382,13 @@ impl SeedRun<'_> {
         self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
         let ids = training.samples.train.subset.ids();
         let mut of_arm = |teacher: &str, wanted: Option<&Fit>| match lessons.get(teacher) {
-            Some(lesson) => {
-                Ok((lesson.teacher(ids, wanted)?, Some(Rc::clone(&lesson.network))))
-            }
+            Some(lesson) => Ok((lesson.teacher(ids, wanted)?, Some(Rc::clone(&lesson.network)))),
             None => Err(Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() }),
         };
         let mut mentor = None;
         if let Some(distill) = &arm.distill {
-            let of_arm = mentor.insert(self.experiment.mentor(training, name, distill, &mut of_arm)?);
+            let of_arm =
+                mentor.insert(self.experiment.mentor(training, name, distill, &mut of_arm)?);
             if let Some(fit) = &distill.teacher_calibration {
                 let of = FitOf { arm: name, seed: training.seed };
                 for (teacher, map) in &of_arm.calibrators {

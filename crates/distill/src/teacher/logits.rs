@@ -184,7 +184,10 @@ impl TeacherLogits {
         if let AnyCalibrator::Temperature(scaling) = map {
             return self.scaled(scaling.temperature());
         }
-        Ok(Self { rows: self.rows.clone(), ..Self::checked(&calibrated(&self.logits, map)?, true)? })
+        Ok(Self {
+            rows: self.rows.clone(),
+            ..Self::checked(&calibrated(&self.logits, map)?, true)?
+        })
     }
 
     /// Whether a map may have made a class impossible.

@@ -11,8 +11,8 @@ use softlabel_tensor::ScriptModule;
 use tch::nn::{ModuleT, VarStore};
 use tch::{Device, Kind, TchError, Tensor, no_grad_guard};
 
-use logits::first_unsound;
 pub use logits::TeacherLogits;
+use logits::first_unsound;
 
 use crate::{Error, Result, calibrated};
 

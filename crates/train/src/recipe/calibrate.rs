@@ -112,7 +112,11 @@ pub(super) mod or_none {
         }
 
         fn visit_str<E: de::Error>(self, name: &str) -> Result<Option<Fit>, E> {
-            if name == Calibration::NONE.name() { Ok(None) } else { named(name, "`none`, ").map(Some) }
+            if name == Calibration::NONE.name() {
+                Ok(None)
+            } else {
+                named(name, "`none`, ").map(Some)
+            }
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<Fit>, A::Error> {

@@ -292,8 +292,7 @@ impl Recipe {
         let maps = std::iter::once(Calibration::NONE.name()).chain(maps);
         let what = format!("row of arm `{}` with calibration", demand.arm);
         known(&at("calibration"), &what, demand.calibration.name(), maps)?;
-        let by_temperature =
-            |fit: &Fit| fit.method == Method::Temperature;
+        let by_temperature = |fit: &Fit| fit.method == Method::Temperature;
         require(
             demand.metric != Metric::Temperature
                 || arm.shown(&demand.calibration).is_some_and(by_temperature),

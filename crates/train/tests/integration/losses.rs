@@ -333,10 +333,10 @@ fn every_method_calibrates_by_name_and_by_table() {
 #[test]
 fn a_method_is_named_once_and_told_only_what_it_knows() {
     for (calibrate, expected) in [
-        ("[\"beta\", { method = \"beta\", form = \"ab\" }]", "`beta` does not belong here"),
+        ("[\"beta\", { method = \"beta\", form = \"ab\" }]", "there is a map `beta` already"),
         ("[{ method = \"beta\", from = \"ab\" }]", "has no \"from\""),
         ("[{ form = \"ab\" }]", "without the name of a `method`"),
-        ("[{ method = \"betta\" }]", "unknown method \"betta\""),
+        ("[{ method = \"betta\" }]", "unknown method `betta`"),
     ] {
         let text = format!("{HEAD}[arms.x]\nmodel = \"small\"\ncalibrate = {calibrate}\n");
         let error = Recipe::parse("x", &text, &[]).unwrap_err();

@@ -57,8 +57,9 @@ fn a_misspelt_value_is_marked_and_the_right_one_offered() {
     let unknown = |old, new, right| check(old, new, "unknown variant", Some(right));
     unknown("\"symmetric\"", "\"«symetric»\"", "symmetric");
     unknown("\"mixture\"", "\"«mixtur»\"", "mixture");
-    unknown("\"temperature\", \"platt\"", "\"«temprature»\"", "temperature");
-    unknown("\"temperature\", \"platt\"", "\"temperature\", \"«plat»\"", "platt");
+    let unknown_method = |old, new, right| check(old, new, "unknown method", Some(right));
+    unknown_method("\"temperature\", \"platt\"", "\"«temprature»\"", "temperature");
+    unknown_method("\"temperature\", \"platt\"", "\"temperature\", \"«plat»\"", "platt");
     unknown("\"digits\"", "\"«mnits»\"", "mnist");
     unknown("\"sgd\"", "\"«adm»\"", "adam");
     unknown("\"constant\"", "\"«cosin»\"", "cosine");
@@ -179,11 +180,8 @@ fn nobody_is_taught_by_or_compared_with_a_later_arm_or_itself() {
 #[test]
 fn calibrations_that_make_no_sense_are_marked() {
     let calibrate = "[\"temperature\", \"platt\"]";
-    let wrong = |new, name: &str| {
-        check(calibrate, new, &format!("`{name}` does not belong here"), None);
-    };
-    wrong("[«\"none\"»]", "none");
-    wrong("[\"platt\", «\"platt\"»]", "platt");
+    check(calibrate, "[«\"none\"»]", "`none` does not belong here", None);
+    check(calibrate, "[\"platt\", «\"platt\"»]", "there is a map `platt` already", None);
     let teacher = "teacher_calibration = \"temperature\"";
     let unknown = "unknown method `plat`, expected one of `none`, ";
     check(teacher, "teacher_calibration = «\"plat\"»", unknown, Some("platt"));
@@ -206,7 +204,7 @@ fn a_check_that_could_never_be_judged_is_refused() {
     check(
         first,
         "arm = \"hard\"\nmetric = «\"temperature\"»\n",
-        "only a row with `calibration = \"temperature\"` has a temperature",
+        "only a row with the method `temperature` as its `calibration` has a temperature",
         None,
     );
     let student = "arm = \"student\"\ncalibration = «\"platt\"»\nmetric = \"accuracy\"\n";

@@ -122,7 +122,7 @@ fn a_class_that_a_map_makes_impossible_stops_a_loss_that_cannot_bear_it() {
     let place = tempdir().unwrap();
     let isotonic = ", teacher_calibration = { method = \"isotonic\", zeros = \"keep\" }";
     run(&recipe("\"teacher\"", isotonic), place.path()).unwrap();
-    let reverse = format!("{isotonic}, divergence = \"reverse\"");
+    let reverse = format!("{isotonic}, kind = \"reverse\"");
     let place = tempdir().unwrap();
     let error = run(&recipe("\"teacher\"", &reverse), place.path()).unwrap_err().to_string();
     assert!(error.contains("under which `reverse` is infinite"), "{error}");
