@@ -6,7 +6,7 @@ use softlabel_posthoc::Calibrator;
 
 use crate::Verdict;
 use crate::arguments::{Apply, WrittenKind};
-use crate::predictions::{as_logits, labels_beside, read_calibrator, scores};
+use crate::predictions::{as_logits, labels_beside, make_folder_of, read_calibrator, scores};
 
 /// Writes what a calibrator makes of scores, a block of rows at a time.
 pub(crate) fn apply(options: &Apply) -> Result<Verdict> {
@@ -25,6 +25,7 @@ pub(crate) fn apply(options: &Apply) -> Result<Verdict> {
         double: scores.is_double(),
     };
     let labels = labels.as_ref().map(|labels| ("labels", labels));
+    make_folder_of(&options.out)?;
     let mut writer = PredictionWriter::new(&options.out, written, labels)?;
     scores.for_each_block(|_, block| -> Result<()> {
         let calibrated = map.apply(&as_logits(&block)?)?;

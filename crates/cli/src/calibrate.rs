@@ -153,7 +153,9 @@ fn outcome_in_words(outcome: FitOutcome) -> &'static str {
         FitOutcome::Separable => {
             "the labels can be told apart without error: the sharper the better"
         }
-        FitOutcome::WorseThanUniform => "no such map is better than uniform predictions",
+        FitOutcome::WorseThanUniform => {
+            "no such map is better than predictions that are the same in every row"
+        }
         FitOutcome::Flat => "all scores are equal",
         FitOutcome::OneSided => "a class has rows on one side only",
         FitOutcome::IterationLimit => "the search ended before a minimum, as it was told to",

@@ -160,6 +160,16 @@ pub(crate) fn read_calibrator(path: &Path, scores: &Scores<'_>) -> Result<AnyCal
     Ok(map)
 }
 
+/// Makes the folder that a file is to be in, if it is not there.
+pub(crate) fn make_folder_of(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) => {
+            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Writes beside and renames, so that a file is there whole or not at all.
 pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
     // The parent of a bare file name is "", which is the working folder.

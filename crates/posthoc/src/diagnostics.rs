@@ -28,9 +28,9 @@ pub enum FitOutcome {
     /// nothing to tell rows apart by.
     Flat,
     /// All rows are on the same side of a class: it never occurs among the labels, so that its part of
-    /// the map stays as it was; or, of maps that are fitted class by class, nothing else does. Where
-    /// nothing but one class occurs, maps of all classes together end as [`Separable`](Self::Separable)
-    /// or [`Flat`](Self::Flat).
+    /// the map stays as it was; or, of maps that are fitted class by class, nothing else does; or, of a
+    /// map of one event, all rows are right or all are wrong. Where nothing but one class occurs, maps
+    /// of all classes together end as [`Separable`](Self::Separable) or [`Flat`](Self::Flat).
     OneSided,
     /// After as many iterations as were allowed, before a minimum: of maps that are fitted so far and
     /// no further, such as networks.

@@ -168,9 +168,8 @@ impl Selection {
         }
         let dealt = self.most_rows.map_or(targets.len(), |most| most.min(targets.len()));
         if self.folds < 2 || self.folds > dealt {
-            let (name, expected) =
-                ("the number of folds", "at least 2 and at most that of the rows");
-            return Err(Input::OutOfRange { name, expected, found: self.folds as f64 }.into());
+            let (expected, found) = (format!("2 to {dealt}, as many as rows"), self.folds);
+            return Err(Input::mismatch("number of folds", expected, found.to_string()).into());
         }
         let (logits, targets) = match self.sample(targets.len()) {
             None => (logits, targets),

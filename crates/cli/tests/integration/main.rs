@@ -3,6 +3,7 @@
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bad_input;
 #[cfg(feature = "torch")]
 mod data;
 #[cfg(feature = "torch")]

@@ -16,6 +16,9 @@ fn agrees_with_numpy_on_three_networks() {
         let probabilities = Probabilities::new(&network.probabilities, network.classes).unwrap();
         let scores = evaluate(&probabilities, &labels, 15).unwrap();
         assert_eq!(scores.samples as f64, network.golden("n"));
+        assert_eq!(network.classes as f64, network.golden("K"));
+        // No confidence but 1 lies on the edge of a bin, so it does not matter to which side that belongs.
+        assert!((scores.ece - network.golden("ece15_left_closed")).abs() < 1e-12);
         for (key, found) in [
             ("acc", scores.accuracy),
             ("nll", scores.nll),

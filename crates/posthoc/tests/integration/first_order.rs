@@ -138,7 +138,7 @@ fn wrong(
     let found = slopes(x, &case.labels, w, b);
     let floor = std::f64::consts::LN_2 / case.labels.len() as f64;
     let one_class = case.labels.iter().all(|label| *label == case.labels[0]);
-    let endless = outcome == FitOutcome::Separable || one_class && outcome == FitOutcome::Flat;
+    let endless = outcome == FitOutcome::Separable || (one_class && outcome == FitOutcome::Flat);
     if endless && found.loss <= floor * (1.0 + 1e-7) {
         return None;
     }
@@ -186,7 +186,7 @@ fn structured(
         }
     }
     let excess = square / (4.0 * on.min(off));
-    (!(excess <= 1e-12)).then(|| format!("{excess} above the optimum"))
+    if excess <= 1e-12 { None } else { Some(format!("{excess} above the optimum")) }
 }
 
 /// What is wrong with a temperature for every class: the derivatives by each ln β, over the size of β·ln p, and by all

@@ -90,6 +90,37 @@ fn temperatures_of_three_networks() {
     }
 }
 
+/// The half that was not fitted to, as it was read and after the temperature of the other.
+#[test]
+fn the_second_half_before_and_after_a_temperature() {
+    for network in networks("the_second_half_before_and_after_a_temperature") {
+        let [_, (first, first_labels), (second, second_labels)] = parts(&network);
+        let rows = network.probabilities[5000 * network.classes..].to_vec();
+        let read = Probabilities::new(rows, network.classes).unwrap();
+        let before = evaluate(&read, &second_labels, 15).unwrap();
+        let scaling = TemperatureScaling::fit(&first, &first_labels).unwrap();
+        let after = evaluate(&scaling.apply(&second).unwrap(), &second_labels, 15).unwrap();
+        for (map, scores, tolerance) in [("uncal", &before, 1e-9), ("temp", &after, 1e-7)] {
+            for (key, found) in [
+                ("nll", scores.nll),
+                ("ece15", scores.ece),
+                ("acc", scores.accuracy),
+                ("brier", scores.brier),
+            ] {
+                let off = (found - posthoc(network.name, map, key)).abs();
+                assert!(off < tolerance, "{} {map} {key}: {found}", network.name);
+            }
+        }
+        let ece = network.golden("ece15_test_half_before");
+        assert!((before.ece - ece).abs() < 1e-9, "{}: {}", network.name, before.ece);
+        let temperature = scaling.temperature().get();
+        assert!((temperature - posthoc(network.name, "temp", "T")).abs() < 1e-7);
+        let on_fit = scaling.diagnostics().unwrap().nll_after;
+        let off = (on_fit - posthoc(network.name, "temp", "fit_nll")).abs();
+        assert!(off < 1e-9, "{}: {on_fit}", network.name);
+    }
+}
+
 /// ```python
 /// import numpy as np
 /// from scipy.special import expit, logsumexp
@@ -221,6 +252,7 @@ fn affine_maps_of_three_networks() {
                 (objective, "fit_obj", 1e-9),
                 (test.nll, "nll", 1e-6),
                 (test.brier, "brier", 1e-6),
+                (test.ece, "ece15", 1e-6),
                 (accuracy, "acc", 0.0),
             ] {
                 let off = (found - posthoc(network.name, key, golden)).abs();
