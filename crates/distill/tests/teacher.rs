@@ -3,9 +3,13 @@
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use softlabel_core::Temperature;
+use softlabel_core::{Labels, Logits, Temperature};
 use softlabel_distill::{Distillation, Error, Teacher, TeacherLogits};
 use softlabel_losses::{CrossEntropy, Target};
+use softlabel_posthoc::{
+    AnyCalibrator, Calibrator, Error as CalibrationError, HistogramBinning, Method,
+    TemperatureScaling, Zeros,
+};
 use softlabel_tensor::ScriptModule;
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{CModule, Device, Kind, Tensor};
@@ -196,6 +200,95 @@ fn every_kind_of_teacher_says_the_same() {
         let error = (scaled.logits(&ids, &inputs).unwrap() - &expected / 2.0).abs().max();
         assert!(f64::try_from(error).unwrap() < 1e-6, "{name}, scaled");
     }
+}
+
+/// Maps of three classes: one made of two, and one that makes zeros.
+fn maps() -> [AnyCalibrator; 2] {
+    let held_out: Vec<f64> = (0..60).map(|at| (f64::from(at) * 0.9).sin() * 3.0).collect();
+    let labels: Vec<usize> = (0..20).map(|at| at * 7 % 3).collect();
+    let (logits, labels) = (Logits::new(held_out, 3).unwrap(), Labels::new(&labels, 3).unwrap());
+    let composed = "temperature+beta".parse::<Method>().unwrap().fit(&logits, &labels).unwrap();
+    let bins = vec![vec![(0.35, 0.0), (1.0, 0.7)]; 3];
+    [composed, HistogramBinning::from_bins(3, bins, Zeros::Keep).unwrap().into()]
+}
+
+#[test]
+fn a_map_is_applied_to_the_logits_of_every_kind_of_teacher() {
+    let (network, _) = teacher();
+    let raw = network.logits(&IDS, &inputs()).unwrap();
+    let values = Vec::<f32>::try_from(raw.view(-1)).unwrap();
+    let memory = || Teacher::from(TeacherLogits::new(&raw).unwrap().with_ids(&IDS).unwrap());
+    let recorded = || {
+        let values = values.clone();
+        Teacher::recorded(CLASSES, move |ids| {
+            assert_eq!(ids, IDS);
+            Ok(values.clone())
+        })
+    };
+    let network = || teacher_of(&raw);
+    let [composed, zeros] = maps();
+    for map in [&composed, &zeros] {
+        let logits = Logits::new(&values, 3).unwrap();
+        let truth: Vec<f32> =
+            map.apply(&logits).unwrap().as_slice().iter().map(|&value| value as f32).collect();
+        for (name, teacher) in
+            [("memory", memory()), ("recorded", recorded()), ("network", network())]
+        {
+            let teacher = teacher.calibrated(map.clone()).unwrap();
+            let found = teacher.logits(&IDS, &inputs()).unwrap();
+            assert_eq!(Vec::<f32>::try_from(found.view(-1)).unwrap(), truth, "{name}");
+            // On top of it, in turn: a temperature, another map, a temperature.
+            let further = teacher.scaled(Temperature::new(2.0).unwrap()).unwrap();
+            let further = further.calibrated(zeros.clone()).unwrap();
+            let further = further.scaled(Temperature::new(0.5).unwrap()).unwrap();
+            let halved: Vec<f32> = truth.iter().map(|value| value * 0.5).collect();
+            let again = zeros.apply(&Logits::new(&halved, 3).unwrap()).unwrap();
+            let again: Vec<f32> =
+                again.as_slice().iter().map(|&value| value as f32 * 2.0).collect();
+            let found = further.logits(&IDS, &inputs()).unwrap();
+            assert_eq!(Vec::<f32>::try_from(found.view(-1)).unwrap(), again, "{name}");
+        }
+    }
+    let truth = zeros.apply(&Logits::new(&values, 3).unwrap()).unwrap();
+    assert!(truth.as_slice().contains(&f64::NEG_INFINITY), "{truth:?}");
+}
+
+/// A network that says these logits.
+fn teacher_of(logits: &Tensor) -> Teacher {
+    let logits = logits.copy();
+    Teacher::function(VarStore::new(Device::Cpu), CLASSES, move |_, _| Ok(logits.copy()))
+}
+
+#[test]
+fn a_fitted_temperature_leaves_logits_divided_by_it() {
+    let (network, _) = teacher();
+    let raw = network.logits(&IDS, &inputs()).unwrap();
+    let temperature = Temperature::new(1.7).unwrap();
+    let map: AnyCalibrator = TemperatureScaling::from_temperature(temperature, 3).unwrap().into();
+    let expected = &raw * temperature.inverse();
+    let said = |teacher: Teacher| {
+        teacher.calibrated(map.clone()).unwrap().logits(&IDS, &inputs()).unwrap()
+    };
+    let memory = TeacherLogits::new(&raw).unwrap();
+    let whole = Tensor::from_slice(&[0i64, 1, 2, 3, 4]);
+    assert_eq!(memory.calibrated(&map).unwrap().batch(&whole).unwrap(), expected);
+    assert_eq!(said(Teacher::from(memory.with_ids(&IDS).unwrap())), expected);
+    assert_eq!(said(network), expected);
+}
+
+#[test]
+fn a_map_neither_hides_what_is_wrong_nor_fits_other_classes() {
+    let [_, zeros] = maps();
+    let raw = Tensor::from_slice(&[1f32, 2.0, 0.0, 0.5, f32::NEG_INFINITY, 3.0]).view((2, 3));
+    // A class that no map made impossible.
+    let teacher = teacher_of(&raw).calibrated(zeros.clone()).unwrap();
+    let error = teacher.logits(&[4, 9], &inputs().narrow(0, 0, 2)).unwrap_err();
+    assert!(matches!(error, Error::TeacherNotFinite { sample: 9 }), "{error}");
+    let memory = TeacherLogits::new(&Tensor::zeros([2, 3], (Kind::Float, Device::Cpu))).unwrap();
+    let four = TemperatureScaling::from_temperature(Temperature::ONE, 4).unwrap();
+    let error = Teacher::from(memory).calibrated(four.into()).unwrap_err();
+    let expected = CalibrationError::ClassCount { expected: 4, found: 3 }.to_string();
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn layout(summary: &Summary, metrics: &[Metric], spread: Spread, color: bool) ->
         metrics.iter().map(|&metric| words::best(&summary.rows, metric)).collect();
     let mut before = None;
     for (index, row) in summary.rows.iter().enumerate() {
-        let mut means = vec![Cell::new(printable(&words::label(row, before)))];
+        let mut means = vec![Cell::new(folded(&printable(&words::label(row, before))))];
         let mut sds = vec![Cell::new("")];
         for (&metric, best) in metrics.iter().zip(&best) {
             let statistic = row.metrics.get(metric);
@@ -180,7 +180,7 @@ pub fn changes(summary: &Summary, style: TableStyle) -> String {
     table.set_header(titles.chain(metrics.clone().map(change_heading)));
     for comparison in &summary.comparisons {
         let titles = [&comparison.candidate, &comparison.baseline].into_iter();
-        let titles = titles.map(|title| Cell::new(printable(title)));
+        let titles = titles.map(|title| Cell::new(folded(&printable(title))));
         let figures = metrics.clone().map(|metric| {
             let mut differences = comparison.differences.iter();
             let found = differences.find(|difference| difference.metric == metric);
@@ -196,6 +196,24 @@ pub fn changes(summary: &Summary, style: TableStyle) -> String {
 
 fn change_heading(metric: Metric) -> Cell {
     Cell::new(format!("{}\n{}{}", metric.title(), numbers::change_unit(metric), arrow(metric)))
+}
+
+/// A title on as many lines as it takes, broken before a `+`: of maps that follow one another there may be many.
+fn folded(title: &str) -> String {
+    const WIDEST: usize = 40;
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for (index, part) in title.split(" + ").enumerate() {
+        if index > 0 && line.chars().count() + " + ".len() + part.chars().count() > WIDEST {
+            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        }
+        if index > 0 {
+            line.push_str(" + ");
+        }
+        line.push_str(part);
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// Mark, mean change, and for mixed outcomes the seeds.

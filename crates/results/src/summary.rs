@@ -79,6 +79,10 @@ pub struct SplitSizes {
 /// assert_eq!(calibration.name(), "temperature+isotonic");
 /// assert_eq!(calibration.title(), "temperature + isotonic");
 /// assert!(Calibration::named("none").is_none());
+///
+/// assert_eq!(serde_json::to_string(&calibration)?, r#""temperature+isotonic""#);
+/// assert_eq!(serde_json::from_str::<Calibration>(r#""temperature""#)?, Calibration::TEMPERATURE);
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

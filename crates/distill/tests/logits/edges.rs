@@ -117,6 +117,64 @@ fn what_one_side_holds_impossible() {
     }
 }
 
+/// A teacher whose map makes zeros: of one class, of all but the label, of all but another class, and of the label.
+#[test]
+fn a_loss_says_whether_it_bears_a_teacher_s_zeros() {
+    let never = f64::NEG_INFINITY;
+    let jeffreys: SoftLoss = Divergence::Jeffreys.into();
+    let jensen = |beta| Divergence::JensenShannon { beta, continuous: true }.into();
+    let others: [SoftLoss; 4] = [jeffreys, jensen(0.0), jensen(0.5), jensen(1.0)];
+    let student = rows(&[0.3, 0.1, -0.2, 1.0, 0.5, -1.0], 3);
+    let labels = Tensor::from_slice(&[0i64, 1]);
+    for impossible in
+        [[1.0, never, 0.0], [0.0, never, never], [never, never, 0.0], [never, 0.4, 0.2]]
+    {
+        let sure = [&impossible[..], &[0.5, -0.5, 0.1]].concat();
+        for kind in [Kind::Double, Kind::Float] {
+            let (student, teacher) = (student.to_kind(kind), rows(&sure, 3).to_kind(kind));
+            for loss in ALL.into_iter().chain(others) {
+                let distillation = soft(loss, 1.0);
+                let (found, gradient) = backward(&student, |at| {
+                    let hard = Target::Hard(&labels);
+                    distillation.forward(at, &teacher, &CrossEntropy::new(), hard).unwrap()
+                });
+                let bears = loss.bears_impossible_classes();
+                assert_eq!(found.is_finite(), bears, "{loss:?} {impossible:?}: {found}");
+                assert!(largest(&gradient).is_finite(), "{loss:?} {impossible:?}");
+                let checked = distillation.check_impossible(&teacher, 3, &[80, 70]);
+                let first = impossible.iter().position(|&logit| logit == never).unwrap() as i64;
+                match checked {
+                    Ok(()) => assert!(bears, "{loss:?}"),
+                    Err(Error::ImpossibleClass { loss: name, sample: 80, class }) => {
+                        assert_eq!((name, class, bears), (loss.name(), first, false));
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_of_classes_that_a_student_has_not_do_no_harm() {
+    let never = f64::NEG_INFINITY;
+    let reverse = soft(Divergence::Reverse, 1.0).with_classes(ClassMatch::SliceTeacher);
+    let teacher = rows(&[0.0, 1.0, never, 0.0, 1.0, 2.0], 3);
+    reverse.check_impossible(&teacher, 2, &[0, 1]).unwrap();
+    let found = reverse.forward(
+        &rows(&[0.3, 0.1, 0.2, 0.0], 2),
+        &teacher,
+        &CrossEntropy::new(),
+        Target::Hard(&Tensor::from_slice(&[0i64, 1])),
+    );
+    assert!(number(&found.unwrap()).is_finite());
+    // Without a weight there is no loss to be infinite.
+    let hard = Distillation::new(Temperature::ONE, 0.0, 1.0).unwrap();
+    let hard = hard.with_divergence(Divergence::Reverse).unwrap();
+    hard.check_impossible(&teacher, 3, &[0, 1]).unwrap();
+    assert!(reverse.check_impossible(&teacher, 3, &[0, 1]).is_err());
+}
+
 #[test]
 fn a_teacher_s_nan_stops_with_the_sample() {
     let student = wave(&[3, 4], 0.1);

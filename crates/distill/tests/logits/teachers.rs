@@ -2,7 +2,7 @@
 
 use softlabel_core::{Labels, Logits, Temperature};
 use softlabel_distill::{
-    Average, Distillation, Divergence, Ensemble, MutualLearning, SoftScale, VirtualTeacher,
+    Average, Distillation, Divergence, Ensemble, Error, MutualLearning, SoftScale, VirtualTeacher,
     Weighting, calibrated,
 };
 use softlabel_losses::{CrossEntropy, Target};
@@ -118,6 +118,25 @@ fn averages_of_probabilities_and_logits_differ_where_one_says_never() {
     let fixed = Ensemble::fixed(Average::Geometric, vec![0.0, 1.0]).unwrap();
     let found = fixed.combine(&[&never, &likely], Temperature::ONE, None).unwrap();
     assert!((table(&found.softmax(-1, Kind::Double))[0][0] - 0.75).abs() < 1e-15);
+}
+
+#[test]
+fn teachers_that_leave_no_class_possible_have_no_geometric_mean() {
+    let never = f64::NEG_INFINITY;
+    let first = Tensor::from_slice(&[0.0, never, 1.0, 0.0, never, never]).view((2, 3));
+    let second = Tensor::from_slice(&[1.0, 0.0, never, never, 0.0, 1.0]).view((2, 3));
+    let of = |average| Ensemble::equal(average).combine(&[&first, &second], Temperature::ONE, None);
+    let error = of(Average::Geometric).unwrap_err();
+    assert!(matches!(error, Error::NothingPossible { sample: 1 }), "{error}");
+    let q = of(Average::Probabilities).unwrap().softmax(-1, Kind::Double);
+    let odds = 1f64.exp() / (1.0 + 1f64.exp());
+    for (found, truth) in table(&q)[1].iter().zip([0.5, 0.5 - odds / 2.0, odds / 2.0]) {
+        assert!((found - truth).abs() < 1e-15, "{found} {truth}");
+    }
+    // Of whom nothing is heard does not matter.
+    let alone = Ensemble::fixed(Average::Geometric, vec![1.0, 0.0]).unwrap();
+    let alone = alone.combine(&[&first, &second], Temperature::ONE, None).unwrap();
+    assert_eq!(table(&alone), table(&first));
 }
 
 #[test]

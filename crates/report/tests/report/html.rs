@@ -36,6 +36,18 @@ fn a_report_is_well_formed() {
 }
 
 #[test]
+fn maps_that_follow_one_another_are_told_apart() {
+    let html = report(&sample::composed());
+    // To be looked at in a browser.
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/composed.html"), &html).unwrap();
+    check_tags_balance(&html);
+    assert!(html.contains(">+ temperature + isotonic</span>"));
+    assert!(html.contains("<strong>+ temperature + isotonic</strong>"));
+    assert!(html.contains("hard + ensemble_temperature + bias_corrected_temperature + isotonic"));
+    assert!(!html.contains("temperature+isotonic"));
+}
+
+#[test]
 fn a_report_needs_nothing_from_elsewhere() {
     let html = report(&sample::summary());
     for reference in

@@ -151,6 +151,28 @@ fn means(numbers: [f64; 6], temperature: Option<f64>) -> Means {
     Means { accuracy, nll, brier, ece, confidence, gap, temperature }
 }
 
+/// Rows of arms under maps that follow one another, or have names of their own.
+pub(crate) fn composed() -> Summary {
+    let mut summary = summary();
+    let names = [
+        "none",
+        "temperature+isotonic",
+        "ensemble_temperature+bias_corrected_temperature+isotonic",
+        "all.of-beta",
+    ];
+    for (row, name) in summary.rows.iter_mut().zip(names) {
+        row.arm = "hard".into();
+        row.calibration = Calibration::named(name);
+    }
+    let rows = &summary.rows;
+    summary.comparisons = vec![
+        Comparison::of(&rows[0], &rows[1]),
+        Comparison::of(&rows[1], &rows[2]),
+        Comparison::of(&rows[2], &rows[3]),
+    ];
+    summary
+}
+
 /// Numbers around a mean, the same ones for the same mean.
 fn over_seeds(mean: f64, spread: f64) -> Statistic {
     let noise = |seed: u64| {

@@ -29,6 +29,21 @@ fn the_table_of_a_narrow_terminal_keeps_what_is_judged() {
 }
 
 #[test]
+fn maps_that_follow_one_another_are_put_below_one_another() {
+    let summary = sample::composed();
+    for width in [100, 80] {
+        let text = table(&summary, TableStyle { width, ..TableStyle::default() });
+        assert!(widest(&text) <= width, "{} columns\n{text}", widest(&text));
+        assert!(text.contains("\n  + temperature + isotonic  "), "{text}");
+        assert!(text.contains("\n  + ensemble_temperature  "), "{text}");
+        assert!(text.contains("\n    + bias_corrected_temperature  "), "{text}");
+        assert!(text.contains("\n    + isotonic"), "{text}");
+    }
+    let text = changes(&summary, TableStyle::default());
+    assert!(text.contains("hard + temperature + isotonic  "), "{text}");
+}
+
+#[test]
 fn the_table_of_a_single_seed_has_no_spread() {
     insta::assert_snapshot!(table(&sample::single_seed(), TableStyle::default()));
 }

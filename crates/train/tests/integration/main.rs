@@ -5,6 +5,7 @@
 
 mod formulas;
 mod losses;
+mod maps;
 mod overrides;
 mod places;
 mod round_trip;
