@@ -12,7 +12,7 @@
 //!
 //! The problem is convex in β; its optimum is searched in ln β, where β cannot leave the positive
 //! numbers, from temperature scaling on, so the result is never worse than that on the rows that were
-//! fitted. A vanishing derivative by ln β is one by β, so there is no other place to end.
+//! fitted, unless their logits are all but equal (see below). A vanishing derivative by ln β is one by β, so there is no other place to end.
 //!
 //! What is defined where there is little to fit:
 //!
@@ -51,7 +51,8 @@ const VANISHING: f64 = 1e-6;
 /// One temperature for every class: q_k ∝ p_k^{1/T_k}, p = softmax(z).
 ///
 /// The T > 0 minimize the mean negative log-likelihood, which is convex in 1/T; on the rows that were
-/// fitted the result is never worse than temperature scaling.
+/// fitted the result is never worse than temperature scaling, but where the fit is [`FitOutcome::Flat`]:
+/// logits that hardly differ are taken for equal, which a temperature does not do.
 /// A shift of a row of logits changes nothing; the top class of a row may change.
 ///
 /// # Little data

@@ -14,7 +14,7 @@
 //!
 //! The problem is convex; the optimum is searched from W = 1/T, b = 0 on, T being the temperature
 //! that fits best. The penalty is 0 there, so the negative log-likelihood is never worse than that
-//! of temperature scaling on the rows that were fitted.
+//! of temperature scaling on the rows that were fitted, unless their logits are all but equal (see below).
 //! With λ > 0 and μ > 0 the optimum is the only one; with λ = 0 adding a number to a column of W
 //! changes nothing, and columns sum to 1/T, with μ = 0 the same goes for b, which sums to 0.
 //! The top class of a row may change.
@@ -136,7 +136,8 @@ impl Odir {
 ///
 /// (W, b) minimizes the mean negative log-likelihood plus λ times the mean of the squares off the
 /// diagonal plus μ times the mean of b² ([`Odir`]), which is convex; on the rows that were fitted
-/// the likelihood is never worse than that of temperature scaling.
+/// the likelihood is never worse than that of temperature scaling, but where the fit is
+/// [`Flat`](crate::FitOutcome): logits that hardly differ are taken for equal, which a temperature does not do.
 /// Logits are normalized to ln p first, so a shift of a row changes nothing; −∞ is refused.
 /// The top class of a row may change.
 ///
