@@ -80,7 +80,7 @@ impl<T: Element> Tiles<'_, '_, T> {
                     // SAFETY: the rows are the problem's and this kernel's alone; the scratch
                     // pieces hold K vectors of either kind.
                     unsafe {
-                        tile.run::<Four<V>, CAPPED, GRADIENT, FLAT>(&mut targets, &mut outcomes)
+                        tile.run::<Four<V>, CAPPED, GRADIENT, FLAT>(&mut targets, &mut outcomes);
                     }
                     row += tile.lanes;
                     continue;
