@@ -115,21 +115,20 @@ impl BiasCorrectedTemperature {
         let rows = Logits::new(map_rows(&logits, logits.classes(), |_| {})?, logits.classes())?;
         let mut fitted = affine::fit(Self::METHOD, &rows, &targets, Shape::Scalar, Penalty::NONE)?;
         let beta = fitted.weights.iter().sum::<f64>();
-        let temperature = match Temperature::new(beta.recip()) {
-            Ok(temperature) => temperature,
-            Err(_) => {
-                let temperature = TemperatureScaling::highest(&rows, &targets)?;
-                let constants =
-                    affine::fit_intercepts(Self::METHOD, &rows, &targets, temperature.inverse())?;
-                let iterations = fitted.iterations + constants.iterations;
-                fitted = affine::Fitted { iterations, ..constants };
-                // Else one class alone occurs, which b says.
-                if fitted.outcome != FitOutcome::Separable {
-                    fitted.outcome = FitOutcome::WorseThanUniform;
-                    tracing::warn!(beta, "the classes' frequencies say more than the logits");
-                }
-                temperature
+        let temperature = if let Ok(temperature) = Temperature::new(beta.recip()) {
+            temperature
+        } else {
+            let temperature = TemperatureScaling::highest(&rows, &targets)?;
+            let constants =
+                affine::fit_intercepts(Self::METHOD, &rows, &targets, temperature.inverse())?;
+            let iterations = fitted.iterations + constants.iterations;
+            fitted = affine::Fitted { iterations, ..constants };
+            // Else one class alone occurs, which b says.
+            if fitted.outcome != FitOutcome::Separable {
+                fitted.outcome = FitOutcome::WorseThanUniform;
+                tracing::warn!(beta, "the classes' frequencies say more than the logits");
             }
+            temperature
         };
         let mut map = Self::from_parts(temperature, fitted.intercepts.clone(), None)?;
         map.diagnostics = Some(affine::diagnostics(&map, &fitted, &rows, &targets)?);

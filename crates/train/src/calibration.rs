@@ -31,7 +31,7 @@ impl FitOf<'_> {
     /// What a map objected to.
     pub(crate) fn error(self, fit: &Fit, source: softlabel_posthoc::Error) -> Error {
         let (arm, seed, map) = (self.arm.to_owned(), self.seed, fit.calibration.name().to_owned());
-        Error::Calibration { arm, seed, map, source }
+        Error::Calibration { arm, seed, map, source: Box::new(source) }
     }
 }
 

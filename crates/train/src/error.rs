@@ -160,7 +160,7 @@ pub enum Error {
         /// The map, as the recipe names it.
         map: String,
         /// Why not.
-        source: softlabel_posthoc::Error,
+        source: Box<softlabel_posthoc::Error>,
     },
     /// Predictions or labels are not what they should be.
     #[error(transparent)]

@@ -1,6 +1,9 @@
 //! Maps with a convex objective on degenerate inputs: where a fit says that it is at the optimum its gradient vanishes,
 //! by the formula of the objective, whose only zeros are minima.
 
+// Formulas name their indices.
+#![allow(clippy::needless_range_loop)]
+
 use softlabel_core::{Error as Input, Labels, Logits};
 use softlabel_posthoc::{
     AnyCalibrator, Calibrator, ClassTemperature, DirichletCalibration, Error, FitOutcome,

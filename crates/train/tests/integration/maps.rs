@@ -1,5 +1,8 @@
 //! Maps of a recipe: what they are called and kept as, and teachers that go through them.
 
+// What was written in f32 is read in f64; errors are large and rare.
+#![allow(clippy::cast_possible_truncation, clippy::result_large_err)]
+
 use std::fs;
 use std::path::Path;
 
@@ -213,7 +216,8 @@ fn retold(
         let path = written.predictions("teacher", 4, split);
         written.write(&path, &saved.to_bytes().unwrap()).unwrap();
     }
-    format!("teacher = {{ run = {:?}, arm = \"teacher\" }}", written.root())
+    let run = written.root().to_str().unwrap();
+    format!("teacher = {{ run = {run:?}, arm = \"teacher\" }}")
 }
 
 /// A student of an arm under a map learns the same, to the last bit, as one of a run that said what the map makes of
