@@ -1,7 +1,7 @@
 //! Maps of a recipe: what they are called and kept as, and teachers that go through them.
 
-// What was written in f32 is read in f64; errors are large and rare.
-#![allow(clippy::cast_possible_truncation, clippy::result_large_err)]
+// What was written in f32 is read in f64.
+#![allow(clippy::cast_possible_truncation)]
 
 use std::fs;
 use std::path::Path;
