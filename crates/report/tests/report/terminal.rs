@@ -36,7 +36,7 @@ fn maps_that_follow_one_another_are_put_below_one_another() {
         assert!(widest(&text) <= width, "{} columns\n{text}", widest(&text));
         assert!(text.contains("\n  + temperature + isotonic  "), "{text}");
         assert!(text.contains("\n  + ensemble_temperature  "), "{text}");
-        assert!(text.contains("\n    + bias_corrected_temperature  "), "{text}");
+        assert!(text.contains("\n    + bias_corrected_temperature"), "{text}");
         assert!(text.contains("\n    + isotonic"), "{text}");
     }
     let text = changes(&summary, TableStyle::default());
