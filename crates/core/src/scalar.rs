@@ -14,7 +14,7 @@ use half::{bf16, f16};
 /// assert_eq!(logits.rows(), 1);
 /// # Ok::<(), softlabel_core::Error>(())
 /// ```
-pub trait Scalar: Copy + Into<f64> + Send + Sync + std::fmt::Debug + 'static {
+pub trait Scalar: Copy + Into<f64> + PartialOrd + Send + Sync + std::fmt::Debug + 'static {
     /// Writes the values as `f64` into a slice of the same length; what is too much is left out.
     fn widen(values: &[Self], into: &mut [f64]) {
         for (to, &from) in into.iter_mut().zip(values) {

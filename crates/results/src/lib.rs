@@ -17,6 +17,7 @@
 
 mod error;
 mod folder;
+mod number;
 mod provenance;
 mod summary;
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use softlabel_metrics::ReliabilityDiagram;
 
+use crate::number::{self, Number};
+
 /// Every number of a run's table. Holds no time and no place: same seed, same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -254,7 +256,10 @@ impl Metric {
 }
 
 /// One number over the seeds.
+///
+/// In JSON a number that is not finite is one of the strings `inf`, `-inf` and `nan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenStatistic", into = "WrittenStatistic")]
 pub struct Statistic {
     /// Mean over the seeds.
     pub mean: f64,
@@ -279,6 +284,28 @@ impl Statistic {
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let sd = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
         Self { mean, sd, values }
+    }
+}
+
+/// A [`Statistic`] in JSON.
+#[derive(Serialize, Deserialize)]
+struct WrittenStatistic {
+    mean: Number,
+    sd: Option<Number>,
+    values: Vec<Number>,
+}
+
+impl From<Statistic> for WrittenStatistic {
+    fn from(Statistic { mean, sd, values }: Statistic) -> Self {
+        let values = values.into_iter().map(Number::from).collect();
+        Self { mean: mean.into(), sd: sd.map(Number::from), values }
+    }
+}
+
+impl From<WrittenStatistic> for Statistic {
+    fn from(WrittenStatistic { mean, sd, values }: WrittenStatistic) -> Self {
+        let values = values.into_iter().map(f64::from).collect();
+        Self { mean: mean.into(), sd: sd.map(f64::from), values }
     }
 }
 
@@ -344,6 +371,7 @@ pub struct Check {
     /// The most it may be.
     pub at_most: Option<f64>,
     /// The mean that came out.
+    #[serde(with = "number")]
     pub found: f64,
     /// Whether the demand is met.
     pub passed: bool,

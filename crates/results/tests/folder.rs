@@ -143,3 +143,17 @@ fn the_deviation_is_that_of_a_sample() {
     assert_eq!((statistic.mean, statistic.sd), (5.0, Some((32.0f64 / 7.0).sqrt())));
     assert!(Statistic::of(Vec::new()).mean.is_nan());
 }
+
+#[test]
+fn numbers_without_digits_are_read_back_as_they_were() {
+    let statistic = Statistic::of(vec![f64::INFINITY, 0.1 + 0.2]);
+    let written = serde_json::to_string(&statistic).unwrap();
+    let expected = r#"{"mean":"inf","sd":"nan","values":["inf",0.30000000000000004]}"#;
+    assert_eq!(written, expected);
+    let read: Statistic = serde_json::from_str(&written).unwrap();
+    assert_eq!((read.mean, &read.values), (statistic.mean, &statistic.values));
+    assert!(read.sd.unwrap().is_nan());
+    let low: Statistic = serde_json::from_str(r#"{"mean":"-inf","sd":null,"values":[]}"#).unwrap();
+    assert_eq!((low.mean, low.sd), (f64::NEG_INFINITY, None));
+    assert!(serde_json::from_str::<Statistic>(r#"{"mean":"1","sd":null,"values":[]}"#).is_err());
+}

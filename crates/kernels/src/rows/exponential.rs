@@ -11,6 +11,8 @@
 //!   beyond.
 //! - ln x = e·ln 2 + 2s + s³·R(s²), s = (m − 1)/(m + 1), x = m·2^e with m in \[√½, √2), in `f64`
 //!   (relative error 1.9e-18 before rounding).
+//!   Where nine digits are enough, e·ln 2 + r·P(r), r = m − 1, m in \[¾, 3/2), P of degree 10 (6.6e-10), which does not
+//!   divide.
 //!
 //! The coefficients are minimax ones, found by Remez' exchange in fifty digits for these
 //! intervals.
@@ -34,6 +36,20 @@ pub(crate) mod single {
     /// P: highest power first.
     pub(crate) const TANH: [f32; 5] =
         [-0.005_665_330_7, 0.020_606_704, -0.053_730_94, 0.133_313_54, -0.333_332_8];
+    /// P of a logarithm: highest power first.
+    pub(crate) const LOG: [f64; 11] = [
+        0.037_126_628_761_025_06,
+        -0.091_122_295_987_437_15,
+        0.117_615_035_714_311_99,
+        -0.127_568_291_855_756_95,
+        0.142_724_020_639_629_25,
+        -0.166_515_981_036_121_34,
+        0.199_995_369_185_305_44,
+        -0.250_003_157_008_082_9,
+        0.333_333_454_787_631_04,
+        -0.499_999_981_427_692_4,
+        0.999_999_999_711_285_4,
+    ];
     /// Up to here tanh is the polynomial.
     pub(crate) const TANH_SMALL: f32 = 0.6;
     /// From here on tanh is 1.

@@ -95,6 +95,12 @@ impl<V: Vector> Vector for Four<V> {
         Four(V::exp_four(self.0))
     }
     #[inline(always)]
+    unsafe fn logarithms(totals: *const f64, logarithms: *mut f64, reciprocals: *mut f64) {
+        for at in (0..Self::LANES).step_by(V::LANES) {
+            unsafe { V::logarithms(totals.add(at), logarithms.add(at), reciprocals.add(at)) }
+        }
+    }
+    #[inline(always)]
     fn tanh(self) -> Self {
         four!(i => self.0[i].tanh())
     }

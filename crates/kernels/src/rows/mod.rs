@@ -77,7 +77,7 @@ pub(crate) mod vector;
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub use dispatch::{cpu_features, with_cpu_features};
 pub use distributions::{BadRow, first_bad_row};
@@ -90,13 +90,14 @@ pub use target::{
 };
 pub use threads::{Pool, Threads};
 pub use total::total;
+use total::totals;
 
 use dispatch::{Instructions, Kernel};
 use element::sealed::Real;
 use long::Long;
 use problem::{Layout, Problem, Rows};
-use target::check_length;
-use threads::for_ranges;
+use target::{check_labels, check_length, check_lengths};
+use threads::{for_ranges, unit};
 use tile::Tiles;
 use vector::{Lanes, Write};
 
@@ -133,6 +134,7 @@ pub enum Scale<'a, A> {
 #[derive(Debug)]
 pub struct Outputs<'a, A> {
     losses: &'a mut [MaybeUninit<A>],
+    total: Option<&'a mut f64>,
     log_sum_exp: Option<&'a mut [MaybeUninit<A>]>,
     correct: Option<&'a mut [MaybeUninit<bool>]>,
 }
@@ -145,7 +147,14 @@ impl<'a, A> Outputs<'a, A> {
 
     /// The losses, in memory that need not hold any numbers; when a function returns `Ok`, it does.
     pub fn uninit_losses(losses: &'a mut [MaybeUninit<A>]) -> Self {
-        Outputs { losses, log_sum_exp: None, correct: None }
+        Outputs { losses, total: None, log_sum_exp: None, correct: None }
+    }
+
+    /// And Σ of the losses in `f64`, whose bits do not depend on the number of threads.
+    #[must_use]
+    pub fn with_total(mut self, total: &'a mut f64) -> Self {
+        self.total = Some(total);
+        self
     }
 
     /// And ln Σ_k e^{z_k}.
@@ -173,9 +182,8 @@ fn as_uninit<T>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
 /// The losses of rows of logits, N×K. Reads every logit once.
 ///
 /// # Errors
-/// As [`check_target`], and if a slice does not fit; nothing has been written then. With a
-/// [tolerance](Target::tolerance) also [`TargetError::Row`]: what was written then means nothing, but
-/// logits that a gradient was to replace are still there.
+/// As [`check_target`], and if a slice does not fit; with a [tolerance](Target::tolerance) also [`TargetError::Row`].
+/// What was written then means nothing, but logits that a gradient was to replace are still there.
 ///
 /// ```
 /// use softlabel_kernels::rows::{Masses, MassesBy, Options, Outputs, Target, cross_entropy};
@@ -420,7 +428,7 @@ impl<A: Accumulator> Call<'_, A> {
         if let Some(correct) = &outputs.correct {
             check_length("correct", rows, correct.len())?;
         }
-        check_target(rows, classes, self.target)
+        check_lengths(rows, classes, self.target)
     }
 
     /// # Safety
@@ -436,6 +444,7 @@ impl<A: Accumulator> Call<'_, A> {
     ) -> Result<(), TargetError> {
         let rows = outputs.losses.len();
         if rows == 0 {
+            outputs.total.into_iter().for_each(|total| *total = 0.0);
             return Ok(());
         }
         let mut problem = Problem::new(
@@ -457,10 +466,35 @@ impl<A: Accumulator> Call<'_, A> {
         } else {
             self.check_rows()?;
         }
-        let instructions = Instructions::current();
-        for_ranges(rows, self.layout.classes, self.threads, |range| {
+        let classes = self.layout.classes;
+        // Each thread looks at the labels that it is about to use, unless the logits would be lost.
+        let in_passing = !std::ptr::eq(input, output);
+        if !in_passing {
+            check_labels(0..rows, classes, self.target)?;
+        }
+        let (instructions, unit) = (Instructions::current(), unit(classes));
+        let has_bad_label = AtomicBool::new(false);
+        let count = if outputs.total.is_some() { rows.div_ceil(unit) } else { 0 };
+        let sums: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
+        for_ranges(rows, classes, self.threads, |range| {
+            if in_passing && check_labels(range.clone(), classes, self.target).is_err() {
+                has_bad_label.store(true, Ordering::Relaxed);
+                return;
+            }
+            let (start, size) = (range.start, range.len());
             T::launch_cross_entropy(instructions, Both(Rows { problem: &problem, range }));
+            if let Some(sums) = sums.get(start / unit..) {
+                // SAFETY: there is a loss for every row, and those of this range have been written.
+                let losses = unsafe { std::slice::from_raw_parts(problem.losses.add(start), size) };
+                totals(losses, unit, sums);
+            }
         });
+        if has_bad_label.into_inner() {
+            check_labels(0..rows, classes, self.target)?;
+        }
+        if let Some(total) = outputs.total {
+            *total = sums.into_iter().map(|sum| f64::from_bits(sum.into_inner())).sum();
+        }
         match problem.check.map(|(_, first)| first.into_inner()) {
             None | Some(usize::MAX) => Ok(()),
             Some(_) => self.check_rows(),

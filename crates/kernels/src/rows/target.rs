@@ -8,6 +8,7 @@
 //! out.
 
 use std::fmt;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -222,8 +223,8 @@ pub(crate) fn check_length(
 /// Whether a target fits `rows` rows of `classes` logits: the lengths, and that every label is a
 /// class or ignored.
 ///
-/// Every function of [`rows`](super) that takes a target checks it first, before it writes
-/// anything; whether dense rows are distributions is no part of it.
+/// Every function of [`rows`](super) that takes a target checks it before it uses it; whether dense rows are
+/// distributions is no part of it.
 ///
 /// # Errors
 /// The first thing that does not fit, with what was expected and what was found.
@@ -237,6 +238,16 @@ pub(crate) fn check_length(
 /// assert_eq!(error.to_string(), "the label of row 1 must be in 0..3, found 3");
 /// ```
 pub fn check_target<A: super::Accumulator>(
+    rows: usize,
+    classes: usize,
+    target: &Target<A>,
+) -> Result<(), TargetError> {
+    check_lengths(rows, classes, target)?;
+    check_labels(0..rows, classes, target)
+}
+
+/// The first part of [`check_target`]: everything but the values of the labels.
+pub(super) fn check_lengths<A: super::Accumulator>(
     rows: usize,
     classes: usize,
     target: &Target<A>,
@@ -266,14 +277,11 @@ pub fn check_target<A: super::Accumulator>(
     }
     let Some(labels) = target.labels else { return check_without_labels(target) };
     check_length("labels", rows, labels.len())?;
-    check_labels("label", labels, classes, target.ignore_index, target)?;
     if let Some(second) = target.second {
         check_length("second labels", rows, second.labels.len())?;
         if let SecondShare::Rows(shares) = second.share {
             check_length("shares of the second label", rows, shares.len())?;
         }
-        // Whether a row is ignored is said by its first label alone.
-        check_labels("second label", second.labels, classes, None, target)?;
     }
     Ok(())
 }
@@ -293,25 +301,30 @@ fn check_without_labels<A: super::Accumulator>(target: &Target<A>) -> Result<(),
     Err(TargetError::NoLabels { needed_by })
 }
 
-/// That every label of a row that counts is a class.
-fn check_labels<A>(
-    what: &'static str,
-    labels: &[i64],
+/// The second part: that the labels of some rows are classes, if the rows count.
+pub(super) fn check_labels<A>(
+    rows: Range<usize>,
     classes: usize,
-    ignore_index: Option<i64>,
     target: &Target<A>,
 ) -> Result<(), TargetError> {
-    // Who it was is asked only if somebody was.
-    if tally_labels(labels, classes, ignore_index).outside == 0 {
-        return Ok(());
-    }
-    let fits = |label: i64| usize::try_from(label).is_ok_and(|class| class < classes);
-    for (row, &label) in labels.iter().enumerate() {
-        if !fits(label) && !target.is_ignored(row) {
-            return Err(TargetError::Label { what, row, label, classes });
+    let check = |what, labels: &[i64], ignore_index| {
+        let labels = &labels[rows.clone()];
+        // Who it was is asked only if somebody was.
+        if tally_labels(labels, classes, ignore_index).outside == 0 {
+            return Ok(());
         }
-    }
-    Ok(())
+        let fits = |label: i64| usize::try_from(label).is_ok_and(|class| class < classes);
+        for (row, &label) in rows.clone().zip(labels) {
+            if !fits(label) && !target.is_ignored(row) {
+                return Err(TargetError::Label { what, row, label, classes });
+            }
+        }
+        Ok(())
+    };
+    let Some(labels) = target.labels else { return Ok(()) };
+    check("label", labels, target.ignore_index)?;
+    // Whether a row is ignored is said by its first label alone.
+    target.second.as_ref().map_or(Ok(()), |second| check("second label", second.labels, None))
 }
 
 impl<A> Target<'_, A> {

@@ -61,6 +61,12 @@ impl From<usize> for Threads {
     }
 }
 
+/// Of how many rows, or fewer at the end, the ranges consist that [`for_ranges`] makes: of whole groups, as many as are
+/// computed at a time at most.
+pub(crate) fn unit(columns: usize) -> usize {
+    if columns > 4096 { 1 } else { GROUP }
+}
+
 /// Calls a function with ranges that together are `0..rows`, on up to so many threads.
 ///
 /// The calling thread is one of them and starts at once.
@@ -76,8 +82,8 @@ pub(crate) fn for_ranges(
         function(0..rows);
         return;
     }
-    // Whole groups of rows, as many as are computed at a time at most.
-    let (unit, units) = if columns > 4096 { (1, rows) } else { (GROUP, rows.div_ceil(GROUP)) };
+    let unit = unit(columns);
+    let units = rows.div_ceil(unit);
     let available =
         if threads.pool.is_some() { usize::MAX } else { rayon::current_num_threads().max(2) };
     let count = threads.count.min(available).min(most).min(units);

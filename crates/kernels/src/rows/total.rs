@@ -1,5 +1,7 @@
 //! The sum of one number a row.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::Accumulator;
 use super::dispatch::Instructions;
 
@@ -25,6 +27,28 @@ pub fn total<A: Accumulator>(values: &[A]) -> f64 {
     }
 }
 
+/// The sums of so many numbers each, in the order of the numbers.
+pub(super) fn totals<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
+    match Instructions::current() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: only instructions that are available are ever chosen.
+        #[allow(unsafe_code)]
+        Instructions::Avx512 => unsafe { x86::totals_avx512(values, each, to) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        Instructions::Avx2 => unsafe { x86::totals_avx2(values, each, to) },
+        Instructions::Portable => chunk_by_chunk(values, each, to),
+    }
+}
+
+#[inline(always)]
+fn chunk_by_chunk<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
+    for (chunk, to) in values.chunks(each).zip(to) {
+        to.store(side_by_side(chunk).to_bits(), Ordering::Relaxed);
+    }
+}
+
 /// In sums side by side, so that one addition does not wait for another.
 #[inline(always)]
 fn side_by_side<A: Accumulator>(values: &[A]) -> f64 {
@@ -36,13 +60,17 @@ fn side_by_side<A: Accumulator>(values: &[A]) -> f64 {
             *sum += value.to_f64();
         }
     }
-    sums.iter().sum::<f64>() + rest
+    for half in [16, 8, 4, 2, 1] {
+        let (low, high) = sums.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(sum, other)| *sum += *other);
+    }
+    sums[0] + rest
 }
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{Accumulator, side_by_side};
+    use super::{Accumulator, AtomicU64, chunk_by_chunk, side_by_side};
 
     /// # Safety
     /// The processor has the instructions.
@@ -56,5 +84,23 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn total_avx2<A: Accumulator>(values: &[A]) -> f64 {
         side_by_side(values)
+    }
+
+    /// # Safety
+    /// The processor has the instructions.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) unsafe fn totals_avx512<A: Accumulator>(
+        values: &[A],
+        each: usize,
+        to: &[AtomicU64],
+    ) {
+        chunk_by_chunk(values, each, to);
+    }
+
+    /// # Safety
+    /// The processor has the instructions.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn totals_avx2<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
+        chunk_by_chunk(values, each, to);
     }
 }

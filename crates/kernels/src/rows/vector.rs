@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::element::sealed::{Convert, Real};
+use super::exponential::ln;
 
 /// No vector has more lanes.
 pub(crate) const MOST_LANES: usize = 16;
@@ -63,6 +64,22 @@ pub(crate) trait Vector: Copy {
     }
     /// tanh(self); NaN for NaN.
     fn tanh(self) -> Self;
+    /// The logarithms of `LANES` positive numbers and what 1 is over each, to the digits of the scalar and a few; of 0,
+    /// ∞ and NaN the logarithms alone.
+    ///
+    /// # Safety
+    /// `LANES` numbers can be read and written.
+    #[inline(always)]
+    unsafe fn logarithms(totals: *const f64, logarithms: *mut f64, reciprocals: *mut f64) {
+        for lane in 0..Self::LANES {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let total = totals.add(lane).read();
+                logarithms.add(lane).write(ln(total));
+                reciprocals.add(lane).write(1.0 / total);
+            }
+        }
+    }
     /// The largest lane. If a lane is NaN, anything.
     fn largest(self) -> Self::Scalar;
     /// The smallest lane. If a lane is NaN, anything.

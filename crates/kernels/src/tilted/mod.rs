@@ -9,7 +9,7 @@
 //! moment, ….
 //! Six derivatives cost little more than one: what takes time is the exponential.
 //!
-//! A pass reads each logit once: a row is widened to `f64`, and its exponentials and their sums are
+//! A pass reads each logit once: the highest of a row is found, and its exponentials and their sums are
 //! taken while it is in the nearest cache.
 //! Of a sample, every so many-th row is read where it lies.
 //!
@@ -36,7 +36,7 @@ use crate::rows::dispatch::{Instructions, Kernel};
 use crate::rows::element::sealed::Launch;
 use crate::rows::vector::{Lanes, Vector, Write};
 use group::Group;
-use row::{Space, Tilt, mean_distance, moments, widen};
+use row::{RowSums, Tilt, highest, mean_distance};
 
 /// A thread takes about so many logits at a time.
 const BLOCK: usize = 1 << 16;
@@ -133,7 +133,7 @@ impl RowSurvey {
     /// ```
     /// use softlabel_kernels::{RowSurvey, Rows};
     /// // The label is 0 in both rows.
-    /// let gap = |_: usize, row: &[f64], highest: f64| row[0] - highest;
+    /// let gap = |_: usize, row: &[f32], highest: f64| f64::from(row[0]) - highest;
     /// let rows = Rows::new(&[1.0f32, 3.0, 0.0, f32::NEG_INFINITY], 2, 1);
     /// let survey = RowSurvey::new(rows, gap, None, 0.5, true);
     /// assert_eq!((survey.highest, survey.gaps, survey.spread), (vec![3.0, 0.0], vec![-2.0, 0.0], 1.0));
@@ -142,9 +142,9 @@ impl RowSurvey {
     /// let expected = 1.0 + (-1.0f64).exp().ln_1p();
     /// assert!((survey.sums.cross_entropy - expected).abs() < 1e-15);
     /// ```
-    pub fn new<T: Copy + Into<f64> + Sync>(
+    pub fn new<T: Copy + Into<f64> + PartialOrd + Sync>(
         rows: Rows<'_, T>,
-        gap: impl Fn(usize, &[f64], f64) -> f64 + Sync,
+        gap: impl Fn(usize, &[T], f64) -> f64 + Sync,
         weights: Option<&[f64]>,
         inverse_temperature: f64,
         unscaled: bool,
@@ -267,34 +267,33 @@ struct Survey<'a, T, G> {
 
 impl<T, G> Kernel<f64> for Survey<'_, T, G>
 where
-    T: Copy + Into<f64>,
-    G: Fn(usize, &[f64], f64) -> f64,
+    T: Copy + Into<f64> + PartialOrd,
+    G: Fn(usize, &[T], f64) -> f64,
 {
     #[inline(always)]
     fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
         let Self { rows, range, gap, weights, beta, unscaled, part } = self;
         let (tilt, upright) =
             (Tilt::<V>::new(beta), (unscaled && beta != 1.0).then(|| Tilt::<V>::new(1.0)));
-        let mut space = Space::new(rows.classes);
         let [mut group, mut before] = [Group::EMPTY; 2];
         for index in range {
             rows.prefetch::<V>(index);
-            let wide = space.of(rows.classes);
-            let (highest, sum) = widen::<V, T>(rows.row(index), wide);
-            let (gap, weight) = (gap(index, wide, highest), weight(weights, index));
+            let row = rows.row(index);
+            let highest = highest(row);
+            let (gap, weight) = (gap(index, row, highest), weight(weights, index));
             part.highest.push(highest);
             part.gaps.push(gap);
-            let mean = highest - sum / rows.classes as f64;
+            let sums = RowSums::new::<V, T>(row, highest, tilt, upright);
+            let mean = sums.distance / rows.classes as f64;
             // Not where a class cannot be, nor where the difference may be nothing but rounding.
             let is_known = mean > ROUNDING * highest.abs() && mean < f64::INFINITY;
-            let distance = if is_known { mean } else { mean_distance(wide, highest) };
+            let distance = if is_known { mean } else { mean_distance(row, highest) };
             part.spread.add(weight * distance);
-            let (moments, total) = moments::<V>(wide, highest, tilt, upright);
             if upright.is_some() {
-                before.push([total], gap, weight);
+                before.push([sums.upright], gap, weight);
                 before.add_cross_entropy_if_full(&mut part.unscaled);
             }
-            group.push(moments, gap, weight);
+            group.push(sums.moments, gap, weight);
             group.add_if_full(beta, &mut part.sums);
         }
         before.add_cross_entropy(&mut part.unscaled);
@@ -321,14 +320,11 @@ impl<T: Copy + Into<f64>> Kernel<f64> for Again<'_, T> {
     fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
         let Self { rows, range, highest, gaps, weights, beta, sums } = self;
         let tilt = Tilt::<V>::new(beta);
-        let mut space = Space::new(rows.classes);
         let mut group = Group::EMPTY;
         for index in range {
             rows.prefetch::<V>(index);
-            let wide = space.of(rows.classes);
-            widen::<V, T>(rows.row(index), wide);
-            let (moments, _) = moments::<V>(wide, highest[index], tilt, None);
-            group.push(moments, gaps[index], weight(weights, index));
+            let row = RowSums::new::<V, T>(rows.row(index), highest[index], tilt, None);
+            group.push(row.moments, gaps[index], weight(weights, index));
             group.add_if_full(beta, sums);
         }
         group.add(beta, sums);

@@ -1,78 +1,40 @@
 //! Sums over the classes of one row, while it is in the nearest cache.
 
 use super::ORDER;
-use crate::rows::sweep::sweep;
-use crate::rows::vector::{Lanes, Write, most, read, read_part, sum_of};
+use crate::rows::vector::{Lanes, MOST_LANES, Write};
 
-/// No difference is taken to be below this: its weight is 0, and so is its product with the fourth power.
+/// No difference is taken to be below this, so that its fourth power is a number.
 const FAR: f64 = -1e70;
 
-/// Bytes of a line of the caches.
-const LINE: usize = 64;
+/// Two to this power is next to nothing, and a normal number: for what is below, some processors take a hundred times
+/// as long.
+const VANISHING: f64 = -1020.0;
 
-/// Two to this power is 0, or next to nothing.
-const VANISHING: f64 = -1080.0;
-
-/// Room for a row in `f64`.
-pub(super) struct Space {
-    values: Vec<f64>,
-    start: usize,
-}
-
-impl Space {
-    pub(super) fn new(classes: usize) -> Self {
-        let values = vec![0.0; classes + LINE / size_of::<f64>()];
-        // Vectors that lie across two lines of a cache are read and written at half the speed.
-        let start = values.as_ptr().align_offset(LINE).min(values.len() - classes);
-        Self { values, start }
-    }
-
-    #[inline(always)]
-    pub(super) fn of(&mut self, classes: usize) -> &mut [f64] {
-        &mut self.values[self.start..][..classes]
-    }
-}
-
-/// Writes a row in `f64`, and gives its highest value and its sum.
+/// The highest value of a row; −∞ if there is none.
 #[inline(always)]
-pub(super) fn widen<V, T>(row: &[T], wide: &mut [f64]) -> (f64, f64)
-where
-    V: Lanes<Scalar = f64> + Write<f64>,
-    T: Copy + Into<f64>,
-{
-    let lowest = V::splat(f64::NEG_INFINITY);
-    let mut highest = [lowest; 4];
-    let mut sums = [V::splat(0.0); 4];
-    let size = wide.len().min(row.len());
-    // SAFETY: offsets stay below the length of both.
-    #[allow(unsafe_code)]
-    unsafe {
-        let (from, to) = (row.as_ptr(), wide.as_mut_ptr());
-        sweep!(size, V::LANES;
-            (slot, at) {
-                for lane in 0..V::LANES {
-                    to.add(at + lane).write((*from.add(at + lane)).into());
-                }
-                let values = read::<V, f64>(to.add(at));
-                highest[slot] = highest[slot].max(values);
-                sums[slot] = sums[slot].add(values);
-            }
-            (slot, at, count) {
-                for lane in 0..count {
-                    to.add(at + lane).write((*from.add(at + lane)).into());
-                }
-                let values = read_part::<V, f64>(to.add(at), count);
-                highest[slot] = highest[slot].max(values.keep(count, f64::NEG_INFINITY));
-                sums[slot] = sums[slot].add(values);
-            }
-        );
+pub(super) fn highest<T: Copy + Into<f64> + PartialOrd>(row: &[T]) -> f64 {
+    let Some(&first) = row.first() else { return f64::NEG_INFINITY };
+    // Side by side, which the compiler makes vectors of.
+    let mut most = [first; 16];
+    let chunks = row.chunks_exact(most.len());
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        most = std::array::from_fn(|i| larger(most[i], chunk[i]));
     }
-    (most(highest).largest(), sum_of(sums).sum())
+    let eight: [T; 8] = std::array::from_fn(|i| larger(most[i], most[i + 8]));
+    let four: [T; 4] = std::array::from_fn(|i| larger(eight[i], eight[i + 4]));
+    let two = [larger(four[0], four[2]), larger(four[1], four[3])];
+    rest.iter().fold(larger(two[0], two[1]), |most, &value| larger(most, value)).into()
+}
+
+#[inline(always)]
+fn larger<T: PartialOrd>(one: T, other: T) -> T {
+    if other > one { other } else { one }
 }
 
 /// The mean of highest − z over the classes of a row that can be; 0 if none can.
-pub(super) fn mean_distance(row: &[f64], highest: f64) -> f64 {
-    let possible = || row.iter().filter(|&&z| z > f64::NEG_INFINITY);
+pub(super) fn mean_distance<T: Copy + Into<f64>>(row: &[T], highest: f64) -> f64 {
+    let possible = || row.iter().map(|&z| z.into()).filter(|&z: &f64| z > f64::NEG_INFINITY);
     let sum: f64 = possible().map(|z| highest - z).sum();
     if possible().next().is_none() { 0.0 } else { sum / possible().count() as f64 }
 }
@@ -82,7 +44,7 @@ pub(super) fn mean_distance(row: &[f64], highest: f64) -> f64 {
 pub(super) struct Tilt<V> {
     /// β·log₂ e.
     factor: V,
-    /// In place of all d below: the power is 0 there.
+    /// In place of all d below.
     lowest: V,
 }
 
@@ -102,30 +64,46 @@ impl<V: Lanes<Scalar = f64>> Tilt<V> {
     }
 }
 
-/// Σ d^j e^{βd} of a row, for j = 0, …, [`ORDER`], and Σ e^d if it is asked for, else 0.
-#[inline(always)]
-pub(super) fn moments<V: Lanes<Scalar = f64> + Write<f64>>(
-    row: &[f64],
-    highest: f64,
-    tilt: Tilt<V>,
-    upright: Option<Tilt<V>>,
-) -> ([f64; ORDER + 1], f64) {
-    match upright {
-        Some(upright) => sums::<V, true>(row, highest, tilt, upright),
-        None => sums::<V, false>(row, highest, tilt, tilt),
+/// Sums over the classes of a row.
+pub(super) struct RowSums {
+    /// Σ d^j e^{βd}, for j = 0, …, [`ORDER`].
+    pub(super) moments: [f64; ORDER + 1],
+    /// Σ e^d if it is asked for, else 0.
+    pub(super) upright: f64,
+    /// −Σ d.
+    pub(super) distance: f64,
+}
+
+impl RowSums {
+    /// Those of a row with its highest value.
+    #[inline(always)]
+    pub(super) fn new<V, T>(
+        row: &[T],
+        highest: f64,
+        tilt: Tilt<V>,
+        upright: Option<Tilt<V>>,
+    ) -> Self
+    where
+        V: Lanes<Scalar = f64> + Write<f64>,
+        T: Copy + Into<f64>,
+    {
+        match upright {
+            Some(upright) => sums::<V, T, true>(row, highest, tilt, upright),
+            None => sums::<V, T, false>(row, highest, tilt, tilt),
+        }
     }
 }
 
-/// As [`moments`], `BOTH` saying whether both are asked for.
+/// As [`RowSums::new`], `BOTH` saying whether both are asked for.
 #[inline(always)]
-fn sums<V: Lanes<Scalar = f64> + Write<f64>, const BOTH: bool>(
-    row: &[f64],
-    highest: f64,
-    tilt: Tilt<V>,
-    upright: Tilt<V>,
-) -> ([f64; ORDER + 1], f64) {
+fn sums<V, T, const BOTH: bool>(row: &[T], highest: f64, tilt: Tilt<V>, upright: Tilt<V>) -> RowSums
+where
+    V: Lanes<Scalar = f64> + Write<f64>,
+    T: Copy + Into<f64>,
+{
     let shift = V::splat(-highest);
     let (mut sums, mut total) = ([V::splat(0.0); ORDER + 1], V::splat(0.0));
+    let mut distances = V::splat(0.0);
     // SAFETY: offsets stay below the length of the row.
     #[allow(unsafe_code)]
     unsafe {
@@ -133,10 +111,12 @@ fn sums<V: Lanes<Scalar = f64> + Write<f64>, const BOTH: bool>(
         let mut at = 0;
         // Several exponentials at a time: none need wait for another.
         while at + 2 * V::LANES <= row.len() {
-            let differences = [at, at + V::LANES].map(|at| read::<V, f64>(from.add(at)).add(shift));
-            let [one, other] = differences.map(|d| tilt.clamp(d));
+            let first = widened::<V, T>(from.add(at)).add(shift);
+            let second = widened::<V, T>(from.add(at + V::LANES)).add(shift);
+            distances = distances.add(first.add(second));
+            let [one, other] = [tilt.clamp(first), tilt.clamp(second)];
             if BOTH {
-                let [first, second] = differences.map(|d| upright.clamp(d));
+                let [first, second] = [upright.clamp(first), upright.clamp(second)];
                 let factors = [tilt.factor, tilt.factor, upright.factor, upright.factor];
                 let powers = V::powers_of_two([one, other, first, second], factors);
                 add_powers(one, powers[0], &mut sums);
@@ -151,8 +131,13 @@ fn sums<V: Lanes<Scalar = f64> + Write<f64>, const BOTH: bool>(
         }
         while at < row.len() {
             let count = V::LANES.min(row.len() - at);
-            let values = read_part::<V, f64>(from.add(at), count).add(shift);
-            let differences = values.keep(count, f64::NEG_INFINITY);
+            let mut lanes = [0.0; MOST_LANES];
+            for (lane, value) in lanes.iter_mut().zip(&row[at..at + count]) {
+                *lane = (*value).into();
+            }
+            let differences = V::load(lanes.as_ptr()).add(shift);
+            distances = distances.add(differences.keep(count, 0.0));
+            let differences = differences.keep(count, f64::NEG_INFINITY);
             let one = tilt.clamp(differences);
             let [power] = V::powers_of_two([one], [tilt.factor]);
             add_powers(one, power, &mut sums);
@@ -165,8 +150,24 @@ fn sums<V: Lanes<Scalar = f64> + Write<f64>, const BOTH: bool>(
         }
     }
     let [a, b, c, d, e, f, g] = sums;
-    let [moments @ .., total] = V::sums_of_eight([a, b, c, d, e, f, g, total]);
-    (moments, total)
+    let [moments @ .., upright] = V::sums_of_eight([a, b, c, d, e, f, g, total]);
+    RowSums { moments, upright, distance: -distances.sum() }
+}
+
+/// A vector of numbers of a type that has no vectors of its own.
+///
+/// # Safety
+/// `LANES` numbers can be read.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn widened<V: Lanes<Scalar = f64>, T: Copy + Into<f64>>(from: *const T) -> V {
+    let mut lanes = [0.0; MOST_LANES];
+    for (lane, value) in lanes[..V::LANES].iter_mut().enumerate() {
+        // SAFETY: promised by the caller.
+        *value = unsafe { from.add(lane).read() }.into();
+    }
+    // SAFETY: the array holds at least LANES numbers.
+    unsafe { V::load(lanes.as_ptr()) }
 }
 
 #[inline(always)]

@@ -41,7 +41,7 @@ proptest! {
             }
         }
         let weights: Vec<f64> = (0..count).map(|row| 1.0 + row as f64).collect();
-        let gap = |_: usize, row: &[f64], highest: f64| row[0] - highest;
+        let gap = |_: usize, row: &[f32], highest: f64| f64::from(row[0]) - highest;
         let survey = RowSurvey::new(Rows::new(&rows, classes, 1), gap, Some(&weights), beta, true);
         let (mut before, mut expected) = (0.0, [0.0; ORDER + 1]);
         for (row, weight) in rows.chunks(classes).zip(&weights) {
@@ -100,7 +100,7 @@ fn nothing_to_look_at() {
 #[test]
 fn a_sample_is_read_where_it_lies() {
     let rows: Vec<f32> = (0..70).map(|i| (i * i % 23) as f32 * 0.3).collect();
-    let gap = |index: usize, row: &[f64], highest: f64| row[index % 7] - highest;
+    let gap = |index: usize, row: &[f32], highest: f64| f64::from(row[index % 7]) - highest;
     let third: Vec<f32> = rows.chunks(7).step_by(3).flatten().copied().collect();
     let whole = RowSurvey::new(Rows::new(&third, 7, 1), gap, None, 0.5, true);
     let sample = Rows::new(&rows, 7, 3);

@@ -19,7 +19,7 @@ use super::numbers::{Numbers, refused};
 use super::prepare::Prepared;
 use super::{CrossEntropyOutput, LogitOptions};
 use crate::Result;
-use crate::rows::{Logit, Number, reduced, split, threads};
+use crate::rows::{Logit, Number, scalar, split, threads};
 
 /// Where the logits lie.
 #[derive(Debug)]
@@ -79,7 +79,12 @@ fn run<T: Logit>(
     let mut losses = uninit::<T::Sum>(shape)?;
     let mut log_sum_exp = vec![T::Sum::default(); if statistics { prepared.samples() } else { 0 }];
     let mut correct = vec![false; log_sum_exp.len()];
+    let each = reduction == Reduction::None;
+    let mut total = 0.0;
     let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
+    if !each {
+        outputs = outputs.with_total(&mut total);
+    }
     if statistics {
         outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);
     }
@@ -128,11 +133,10 @@ fn run<T: Logit>(
         .map_err(|error| refused(&error))?;
         Some(gradient)
     };
-    let each = reduction == Reduction::None;
     let loss = if each {
         if weight == 1.0 { losses } else { losses.f_mul_scalar(weight)? }
     } else {
-        reduced(slice::<T::Sum>(&losses)?, divisor, weight)?
+        scalar::<T::Sum>(total / divisor * weight)?
     };
     let log_sum_exp =
         if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };

@@ -138,9 +138,9 @@ impl<'a, T: Scalar> Problem<'a, T> {
         unscaled: bool,
     ) -> Self {
         let (weights, total) = (targets.weights(), targets.total());
-        let gap = |row: usize, logits: &[f64], highest: f64| -> f64 {
+        let gap = |row: usize, logits: &[T], highest: f64| -> f64 {
             let masses = targets.row(row).masses();
-            masses.map(|(class, share)| share * (logits[class] - highest)).sum()
+            masses.map(|(class, share)| share * (logits[class].into() - highest)).sum()
         };
         let surveyed = start.map_or(1.0, |(beta, _)| beta);
         let survey = RowSurvey::new(rows, gap, weights, surveyed, unscaled);

@@ -391,8 +391,9 @@ fn zeros_of_a_map_are_taught_where_the_loss_bears_them() {
         ("\"hard_label\"", 1),
         ("\"cosine\"", 1),
     ] {
+        // Guessing would give a tenth.
         let accuracy = outcome(kind, temperature).unwrap();
-        assert!(accuracy > 0.3, "{kind}: {accuracy}");
+        assert!(accuracy > 0.2, "{kind}: {accuracy}");
     }
     for kind in ["\"reverse\"", "\"jeffreys\"", "\"mse\""] {
         let error = outcome(kind, 2).unwrap_err().to_string();

@@ -184,7 +184,7 @@ fn calibrations_that_make_no_sense_are_marked() {
     check(calibrate, "[\"platt\", «\"platt\"»]", "there is a map `platt` already", None);
     let teacher = "teacher_calibration = \"temperature\"";
     let unknown = "unknown method `plat`, expected one of `none`, ";
-    check(teacher, "teacher_calibration = «\"plat\"»", unknown, Some("platt"));
+    check(teacher, "teacher_calibration = \"«plat»\"", unknown, Some("platt"));
     let named = "[«{ method = \"beta\", name = \"platt\" }»]";
     check(calibrate, named, "`platt` is the name of a method", None);
 }
@@ -208,7 +208,7 @@ fn a_check_that_could_never_be_judged_is_refused() {
         None,
     );
     let student = "arm = \"student\"\ncalibration = «\"platt\"»\nmetric = \"accuracy\"\n";
-    check(first, student, "arm `student` is not calibrated by platt", None);
+    check(first, student, "there is no row of arm `student` with calibration `platt`", None);
     let bounds = "[[checks]]\narm = \"hard\"\nmetric = \"accuracy\"\nat_least = 0.0\n";
     let none = "«[[checks]]»\narm = \"hard\"\nmetric = \"accuracy\"\n";
     check(bounds, none, "expected `at_least`, `at_most` or both", None);

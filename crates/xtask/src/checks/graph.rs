@@ -40,11 +40,10 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
             );
         }
     }
-    // The commands of the program on saved predictions are built and tested without, too.
-    let arguments = [&["--package", PROGRAM], NO_FEATURES].concat();
-    step(cargo_without_libtorch(workspace, "test").args(arguments))?;
-    let packages = WITHOUT_LIBTORCH.iter().flat_map(|name| ["--package", name]);
-    step(cargo_without_libtorch(workspace, "test").args(packages))?;
+    // The commands of the program on saved predictions are built and tested without, too; all at once, with the
+    // dependencies as the other checks have them: the kernels take minutes to build.
+    let packages = WITHOUT_LIBTORCH.iter().chain([&PROGRAM]).flat_map(|name| ["--package", name]);
+    step(cargo_without_libtorch(workspace, "test").args(packages).args(NO_FEATURES))?;
     // The facade can do without, and everything can be checked and documented without.
     for features in ["--no-default-features", "--features=doc-only"] {
         step(cargo_without_libtorch(workspace, "check").args([

@@ -126,6 +126,16 @@ impl Vector for Single {
         }
     }
     #[inline(always)]
+    unsafe fn logarithms(totals: *const f64, logarithms: *mut f64, reciprocals: *mut f64) {
+        for at in [0, 8] {
+            unsafe {
+                let total = _mm512_loadu_pd(totals.add(at));
+                _mm512_storeu_pd(logarithms.add(at), short_logarithms(total));
+                _mm512_storeu_pd(reciprocals.add(at), short_reciprocals(total));
+            }
+        }
+    }
+    #[inline(always)]
     fn largest(self) -> f32 {
         unsafe { _mm512_reduce_max_ps(self.0) }
     }
@@ -152,6 +162,36 @@ impl Vector for Single {
     #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
+    }
+}
+
+/// ln x, to nine digits.
+#[inline(always)]
+unsafe fn short_logarithms(x: __m512d) -> __m512d {
+    use single::LOG;
+    unsafe {
+        let one = _mm512_set1_pd(1.0);
+        let m = _mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
+        let exponent = _mm512_getexp_pd(x);
+        let is_halved = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(m, one);
+        let exponent = _mm512_mask_add_pd(exponent, is_halved, exponent, one);
+        let r = _mm512_sub_pd(m, one);
+        let mut p = _mm512_set1_pd(LOG[0]);
+        for &coefficient in &LOG[1..] {
+            p = _mm512_fmadd_pd(p, r, _mm512_set1_pd(coefficient));
+        }
+        _mm512_fmadd_pd(exponent, _mm512_set1_pd(std::f64::consts::LN_2), _mm512_mul_pd(p, r))
+    }
+}
+
+/// 1/x of normal numbers, to twelve digits: a division takes several times as long.
+#[inline(always)]
+unsafe fn short_reciprocals(x: __m512d) -> __m512d {
+    unsafe {
+        let rough = _mm512_rcp14_pd(x);
+        let error = _mm512_fnmadd_pd(x, rough, _mm512_set1_pd(1.0));
+        // 1 + e + e², of 1/(1 − e).
+        _mm512_fmadd_pd(rough, _mm512_fmadd_pd(error, error, error), rough)
     }
 }
 

@@ -14,7 +14,6 @@ use super::careful::CarefulRow;
 use super::dispatch::Kernel;
 use super::element::Element;
 use super::element::sealed::{Convert, Real};
-use super::exponential::ln;
 use super::four::Four;
 use super::lanes::{LaneOutcomes, LaneTargets, WIDTH};
 use super::long::{caps, steepness};
@@ -224,9 +223,8 @@ impl<T: Element> Tile<'_, '_, T> {
             }
 
             // What the rows come to.
-            for lane in 0..V::LANES {
-                outcomes.log_total[lane] = ln(totals[lane]);
-            }
+            let mut shares = [0.0; WIDTH];
+            V::logarithms(totals.as_ptr(), outcomes.log_total.as_mut_ptr(), shares.as_mut_ptr());
             if FLAT {
                 for lane in 0..V::LANES {
                     masses[lane] = targets.uniform[lane].to_f64() * classes as f64;
@@ -249,8 +247,8 @@ impl<T: Element> Tile<'_, '_, T> {
             if GRADIENT {
                 let steps = self.steps(targets);
                 for lane in 0..V::LANES {
-                    factors[lane] =
-                        T::Sum::from_f64(outcomes.slope[lane] * steps[lane] / totals[lane]);
+                    let factor = outcomes.slope[lane] * steps[lane] * shares[lane];
+                    factors[lane] = T::Sum::from_f64(factor);
                     less[lane] = T::Sum::from_f64(-steps[lane]);
                 }
                 for point in 0..targets.points {
