@@ -17,6 +17,7 @@ use softlabel_core::{Error as CoreError, Normalizer, Reduction};
 use softlabel_losses::linear_layer::{LinearGradients, LinearLayer, logits_shape};
 use softlabel_losses::{CrossEntropy, Target};
 use softlabel_tensor::autograd::Node;
+use softlabel_tensor::scalars::{number, scalar};
 use softlabel_tensor::{ClassAxis, Error as TensorError};
 use tch::{Kind, Tensor, no_grad_guard, with_grad};
 
@@ -174,7 +175,7 @@ impl LinearDistillation {
         } else {
             computing_kind(&student.hidden)?
         };
-        let value = Tensor::f_from_slice(&[total / divisor])?.f_reshape([0_i64; 0].as_slice())?;
+        let value = scalar(total / divisor)?;
         let value = value.f_to_kind(kind)?.f_to_device(student.hidden.device())?;
         drop(guard);
         let Some(gradients) = gradients else { return Ok(value) };
@@ -185,7 +186,7 @@ impl LinearDistillation {
             let Some(arrived) = backward.gradient(0) else {
                 return Ok((0..count).map(|_| None).collect());
             };
-            let factor = f64::try_from(arrived)? / divisor;
+            let factor = number(arrived)? / divisor;
             let held = if backward.keeps_graph() {
                 kept.as_ref().map(LinearGradients::copy)
             } else {

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use softlabel_kernels::rows::{Accumulator, DenseRows, Element, Pool, Threads, total};
 use softlabel_tensor::Result;
+use softlabel_tensor::scalars::scalar;
 use softlabel_tensor::slices::{Element as TensorElement, slice};
 use tch::{Kind, Tensor};
 
@@ -73,15 +74,7 @@ pub fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
 /// # Errors
 /// libtorch's.
 pub fn reduced<A: Number>(losses: &[A], divisor: f64, weight: f64) -> Result<Tensor> {
-    scalar::<A>(total(losses) / divisor * weight)
-}
-
-/// A tensor without axes.
-///
-/// # Errors
-/// libtorch's.
-pub fn scalar<A: Number>(value: f64) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(&[A::of(value)])?.f_reshape([0_i64; 0].as_slice())?)
+    scalar(A::of(total(losses) / divisor * weight))
 }
 
 /// The divisor of a gradient as two factors: what it is divided by when it is computed, and when it is handed out.

@@ -65,7 +65,7 @@ pub fn check_labels_fit(labels: &Tensor, logits: &Tensor, what: &'static str) ->
         return Err(Error::Shape { what, expected, found: labels.size() });
     }
     check_same_device(labels, logits, what)?;
-    Ok(labels.f_to_kind(Kind::Int64)?)
+    Ok(if kind == Kind::Int64 { labels.shallow_clone() } else { labels.f_to_kind(Kind::Int64)? })
 }
 
 /// Checks that every label, of dtype `i64`, is in `0..classes` or equal to `ignore_index`.

@@ -33,6 +33,7 @@ mod gradient_check;
 mod layout;
 mod mapped;
 mod script;
+pub mod scalars;
 pub mod slices;
 pub mod threads;
 

@@ -12,6 +12,7 @@ use softlabel_kernels::rows::{
 };
 use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::buffers::uninit;
+use softlabel_tensor::scalars::scalar;
 use softlabel_tensor::slices::{slice, slice_mut, uninit_slice_mut};
 use tch::{Kind, Tensor, no_grad_guard};
 
@@ -19,7 +20,7 @@ use super::numbers::{Numbers, refused};
 use super::prepare::Prepared;
 use super::{CrossEntropyOutput, LogitOptions};
 use crate::Result;
-use crate::rows::{Logit, Number, scalar, split, threads};
+use crate::rows::{Logit, Number, split, threads};
 
 /// Where the logits lie.
 #[derive(Debug)]
@@ -76,15 +77,16 @@ fn run<T: Logit>(
     let kernel_options = options.for_kernels();
     let threads = threads();
     let shape = prepared.shape.as_slice();
-    let mut losses = uninit::<T::Sum>(shape)?;
+    let each = reduction == Reduction::None;
+    let mut losses = if each { Some(uninit::<T::Sum>(shape)?) } else { None };
+    let mut passing = Box::new_uninit_slice(if each { 0 } else { prepared.samples() });
     let mut log_sum_exp = vec![T::Sum::default(); if statistics { prepared.samples() } else { 0 }];
     let mut correct = vec![false; log_sum_exp.len()];
-    let each = reduction == Reduction::None;
     let mut total = 0.0;
-    let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
-    if !each {
-        outputs = outputs.with_total(&mut total);
-    }
+    let mut outputs = match &mut losses {
+        Some(losses) => Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(losses)?),
+        None => Outputs::uninit_losses(&mut passing).with_total(&mut total),
+    };
     if statistics {
         outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);
     }
@@ -133,10 +135,10 @@ fn run<T: Logit>(
         .map_err(|error| refused(&error))?;
         Some(gradient)
     };
-    let loss = if each {
-        if weight == 1.0 { losses } else { losses.f_mul_scalar(weight)? }
-    } else {
-        scalar::<T::Sum>(total / divisor * weight)?
+    let loss = match losses {
+        Some(losses) if weight == 1.0 => losses,
+        Some(losses) => losses.f_mul_scalar(weight)?,
+        None => scalar(T::Sum::of(total / divisor * weight))?,
     };
     let log_sum_exp =
         if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };

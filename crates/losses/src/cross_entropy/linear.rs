@@ -22,6 +22,7 @@ use softlabel_kernels::rows::{Outputs, Scale, cross_entropy, cross_entropy_in_pl
 use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{Node, Saved};
 use softlabel_tensor::buffers::{allocate, uninit};
+use softlabel_tensor::scalars::number;
 use softlabel_tensor::slices::{slice, slice_mut, uninit_slice_mut};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
@@ -166,7 +167,7 @@ impl LinearCrossEntropy {
                 let Some(arrived) = backward.gradient(0) else {
                     return LinearGradients::default().handed_out(1.0, kind, &shape, count);
                 };
-                let factor = f64::try_from(arrived)? / late;
+                let factor = number(arrived)? / late;
                 let held = if backward.keeps_graph() {
                     kept.as_ref().map(LinearGradients::copy)
                 } else {

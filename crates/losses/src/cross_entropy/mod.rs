@@ -444,7 +444,7 @@ impl CrossEntropy {
         let place = if spatial {
             let spatial = prepared.shape.iter().skip(1).product::<i64>();
             let spatial = usize::try_from(spatial).unwrap_or_default();
-            let values = input.f_detach()?;
+            let values = contiguous(&input)?;
             Place {
                 values,
                 spatial,
@@ -454,7 +454,7 @@ impl CrossEntropy {
                 input,
             }
         } else {
-            let values = last.f_detach()?.f_contiguous()?;
+            let values = contiguous(&last)?;
             let given_up = asked == Asked::InPlace;
             Place { values, spatial: 1, class_axis: -1, moved: second, given_up, input }
         };
@@ -479,6 +479,14 @@ impl CrossEntropy {
         };
         Ok(CrossEntropyOutput { loss, log_sum_exp: rows.log_sum_exp, correct: rows.correct })
     }
+}
+
+/// The values of a tensor: itself where they are contiguous.
+fn contiguous(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.is_contiguous() {
+        return Ok(tensor.shallow_clone());
+    }
+    Ok(tensor.f_detach()?.f_contiguous()?)
 }
 
 /// What to compute, and whether the logits may be written over.

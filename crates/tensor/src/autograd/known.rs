@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::{Backward, Node};
 use crate::Result;
+use crate::scalars::number;
 
 /// The gradient of a loss in its one input, computed together with the loss as if what arrives from above were 1.
 ///
@@ -72,7 +73,7 @@ impl KnownGradient {
             let factors = arrived.f_div_scalar(self.divisor)?.f_unsqueeze(axis)?;
             let _ = self.gradient.f_mul_(&factors)?;
         } else {
-            let factor = f64::try_from(arrived)? / self.divisor;
+            let factor = number(arrived)? / self.divisor;
             if factor != 1.0 {
                 let _ = self.gradient.f_mul_scalar_(factor)?;
             }
