@@ -32,8 +32,8 @@ mod error;
 mod gradient_check;
 mod layout;
 mod mapped;
-mod script;
 pub mod scalars;
+mod script;
 pub mod slices;
 pub mod threads;
 

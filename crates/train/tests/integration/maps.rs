@@ -100,9 +100,9 @@ fn rows_and_files_are_called_by_the_names_of_their_maps() {
         ]),
         Method::Temperature,
     ];
-    let written = maps.map(|(_, written)| written).join(", ");
+    let listed = maps.map(|(_, written)| written).join(", ");
     let check = "[[checks]]\narm = \"teacher\"\ncalibration = \"warm\"\nmetric = \"temperature\"\nat_least = 0\n";
-    let text = recipe(&written, "teacher = \"teacher\", temperature = 2") + check;
+    let text = recipe(&listed, "teacher = \"teacher\", temperature = 2") + check;
     let place = tempdir().unwrap();
     let (folder, outcome, events) = learn(&text, place.path());
     let (held_out, test) =
@@ -127,7 +127,9 @@ fn rows_and_files_are_called_by_the_names_of_their_maps() {
     assert_eq!(files.count(), maps.len());
     assert!(outcome.summary.checks[0].passed);
     assert_eq!(outcome.summary.checks[0].row, "teacher + warm");
-    assert_eq!(folder.read_summary().unwrap(), outcome.summary);
+    // As text: the logit gap of impossible classes is NaN, which equals nothing.
+    let summary = folder.read_summary().unwrap();
+    assert_eq!(format!("{summary:?}"), format!("{:?}", outcome.summary));
 }
 
 #[test]

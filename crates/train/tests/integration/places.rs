@@ -185,7 +185,7 @@ fn calibrations_that_make_no_sense_are_marked() {
     let teacher = "teacher_calibration = \"temperature\"";
     let unknown = "unknown method `plat`, expected one of `none`, ";
     check(teacher, "teacher_calibration = \"«plat»\"", unknown, Some("platt"));
-    let named = "[«{ method = \"beta\", name = \"platt\" }»]";
+    let named = "[{ method = \"beta\", name = «\"platt\"» }]";
     check(calibrate, named, "`platt` is the name of a method", None);
 }
 
