@@ -36,7 +36,7 @@ use crate::rows::dispatch::{Instructions, Kernel};
 use crate::rows::element::sealed::Launch;
 use crate::rows::vector::{Lanes, Vector, Write};
 use group::Group;
-use row::{RowSums, Tilt, highest, mean_distance};
+use row::{RowSums, Tilt, highest, mean_distance, unshared};
 
 /// A thread takes about so many logits at a time.
 const BLOCK: usize = 1 << 16;
@@ -275,7 +275,10 @@ where
         let Self { rows, range, gap, weights, beta, unscaled, part } = self;
         let (tilt, upright) =
             (Tilt::<V>::new(beta), (unscaled && beta != 1.0).then(|| Tilt::<V>::new(1.0)));
+        let unshared = unshared::<V>(rows.classes);
         let [mut group, mut before] = [Group::EMPTY; 2];
+        part.highest.reserve_exact(range.len());
+        part.gaps.reserve_exact(range.len());
         for index in range {
             rows.prefetch::<V>(index);
             let row = rows.row(index);
@@ -283,7 +286,7 @@ where
             let (gap, weight) = (gap(index, row, highest), weight(weights, index));
             part.highest.push(highest);
             part.gaps.push(gap);
-            let sums = RowSums::new::<V, T>(row, highest, tilt, upright);
+            let sums = RowSums::new::<V, T>(row, highest, unshared, tilt, upright);
             let mean = sums.distance / rows.classes as f64;
             // Not where a class cannot be, nor where the difference may be nothing but rounding.
             let is_known = mean > ROUNDING * highest.abs() && mean < f64::INFINITY;
@@ -320,10 +323,11 @@ impl<T: Copy + Into<f64>> Kernel<f64> for Again<'_, T> {
     fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
         let Self { rows, range, highest, gaps, weights, beta, sums } = self;
         let tilt = Tilt::<V>::new(beta);
-        let mut group = Group::EMPTY;
+        let (mut group, unshared) = (Group::EMPTY, unshared::<V>(rows.classes));
         for index in range {
             rows.prefetch::<V>(index);
-            let row = RowSums::new::<V, T>(rows.row(index), highest[index], tilt, None);
+            let row = rows.row(index);
+            let row = RowSums::new::<V, T>(row, highest[index], unshared, tilt, None);
             group.push(row.moments, gaps[index], weight(weights, index));
             group.add_if_full(beta, sums);
         }

@@ -6,9 +6,9 @@ use crate::rows::vector::{Lanes, MOST_LANES, Write};
 /// No difference is taken to be below this, so that its fourth power is a number.
 const FAR: f64 = -1e70;
 
-/// Two to this power is next to nothing, and a normal number: for what is below, some processors take a hundred times
-/// as long.
-const VANISHING: f64 = -1020.0;
+/// Two to this power is next to nothing, and still a normal number when it is multiplied by small differences: for what is
+/// below, some processors take a hundred times as long.
+const VANISHING: f64 = -600.0;
 
 /// The highest value of a row; −∞ if there is none.
 #[inline(always)]
@@ -16,10 +16,14 @@ pub(super) fn highest<T: Copy + Into<f64> + PartialOrd>(row: &[T]) -> f64 {
     let Some(&first) = row.first() else { return f64::NEG_INFINITY };
     // Side by side, which the compiler makes vectors of.
     let mut most = [first; 16];
-    let chunks = row.chunks_exact(most.len());
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        most = std::array::from_fn(|i| larger(most[i], chunk[i]));
+    let mut take = |chunk: &[T]| most = std::array::from_fn(|i| larger(most[i], chunk[i]));
+    let chunks = row.chunks_exact(16);
+    let mut rest = chunks.remainder();
+    chunks.for_each(&mut take);
+    // What is left once more with what comes before it.
+    if let (false, Some(last)) = (rest.is_empty(), row.last_chunk::<16>()) {
+        take(last);
+        rest = &[];
     }
     let eight: [T; 8] = std::array::from_fn(|i| larger(most[i], most[i + 8]));
     let four: [T; 4] = std::array::from_fn(|i| larger(eight[i], eight[i + 4]));
@@ -37,6 +41,12 @@ pub(super) fn mean_distance<T: Copy + Into<f64>>(row: &[T], highest: f64) -> f64
     let possible = || row.iter().map(|&z| z.into()).filter(|&z: &f64| z > f64::NEG_INFINITY);
     let sum: f64 = possible().map(|z| highest - z).sum();
     if possible().next().is_none() { 0.0 } else { sum / possible().count() as f64 }
+}
+
+/// 0 in the lanes that the last vector of a row of so many classes shares with the one before it, 1 in the others.
+#[inline(always)]
+pub(super) fn unshared<V: Lanes<Scalar = f64>>(classes: usize) -> V {
+    V::splat(0.0).keep((V::LANES - classes % V::LANES) % V::LANES, 1.0)
 }
 
 /// What e^{βd} is taken with.
@@ -75,11 +85,12 @@ pub(super) struct RowSums {
 }
 
 impl RowSums {
-    /// Those of a row with its highest value.
+    /// Those of a row with its highest value, and with what is [`unshared`] of its last vector.
     #[inline(always)]
     pub(super) fn new<V, T>(
         row: &[T],
         highest: f64,
+        unshared: V,
         tilt: Tilt<V>,
         upright: Option<Tilt<V>>,
     ) -> Self
@@ -88,15 +99,21 @@ impl RowSums {
         T: Copy + Into<f64>,
     {
         match upright {
-            Some(upright) => sums::<V, T, true>(row, highest, tilt, upright),
-            None => sums::<V, T, false>(row, highest, tilt, tilt),
+            Some(upright) => sums::<V, T, true>(row, highest, unshared, tilt, upright),
+            None => sums::<V, T, false>(row, highest, unshared, tilt, tilt),
         }
     }
 }
 
 /// As [`RowSums::new`], `BOTH` saying whether both are asked for.
 #[inline(always)]
-fn sums<V, T, const BOTH: bool>(row: &[T], highest: f64, tilt: Tilt<V>, upright: Tilt<V>) -> RowSums
+fn sums<V, T, const BOTH: bool>(
+    row: &[T],
+    highest: f64,
+    unshared: V,
+    tilt: Tilt<V>,
+    upright: Tilt<V>,
+) -> RowSums
 where
     V: Lanes<Scalar = f64> + Write<f64>,
     T: Copy + Into<f64>,
@@ -130,23 +147,31 @@ where
             at += 2 * V::LANES;
         }
         while at < row.len() {
-            let count = V::LANES.min(row.len() - at);
-            let mut lanes = [0.0; MOST_LANES];
-            for (lane, value) in lanes.iter_mut().zip(&row[at..at + count]) {
-                *lane = (*value).into();
-            }
-            let differences = V::load(lanes.as_ptr()).add(shift);
-            distances = distances.add(differences.keep(count, 0.0));
-            let differences = differences.keep(count, f64::NEG_INFINITY);
+            // A whole vector, of which some lanes may have been taken already.
+            let (differences, counted) = if at + V::LANES <= row.len() {
+                (widened::<V, T>(from.add(at)).add(shift), V::splat(1.0))
+            } else if row.len() >= V::LANES {
+                (widened::<V, T>(from.add(row.len() - V::LANES)).add(shift), unshared)
+            } else {
+                let mut lanes = [highest; MOST_LANES];
+                for (lane, value) in lanes.iter_mut().zip(row) {
+                    *lane = (*value).into();
+                }
+                let counted = V::splat(1.0).keep(row.len(), 0.0);
+                (V::load(lanes.as_ptr()).add(shift), counted)
+            };
+            distances = distances.add(differences.mul(counted));
             let one = tilt.clamp(differences);
-            let [power] = V::powers_of_two([one], [tilt.factor]);
-            add_powers(one, power, &mut sums);
             if BOTH {
                 let other = upright.clamp(differences);
-                let [power] = V::powers_of_two([other], [upright.factor]);
-                total = total.add(power);
+                let powers = V::powers_of_two([one, other], [tilt.factor, upright.factor]);
+                add_powers(one, powers[0].mul(counted), &mut sums);
+                total = total.add(powers[1].mul(counted));
+            } else {
+                let [power] = V::powers_of_two([one], [tilt.factor]);
+                add_powers(one, power.mul(counted), &mut sums);
             }
-            at += count;
+            at += V::LANES;
         }
     }
     let [a, b, c, d, e, f, g] = sums;

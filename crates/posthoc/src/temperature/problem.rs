@@ -27,9 +27,9 @@ const RANGE: f64 = 1e6;
 /// How exactly ln T is determined.
 const TOLERANCE: f64 = 1e-12;
 
-/// A fit of many rows starts from that of a sample of about so many, which starts from a smaller one, and so
-/// on; all are of no more than a third of the rows.
-const SAMPLES: [usize; 3] = [1 << 9, 1 << 12, 1 << 14];
+/// A fit of many rows starts from that of a sample of about so many, which starts from a smaller one; all are of no more
+/// than a third of the rows.
+const SAMPLES: [usize; 2] = [1 << 9, 1 << 14];
 
 /// So many series at most are taken from there.
 const STEPS: usize = 8;
