@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use softlabel_core::Logits;
 use softlabel_data::predictions::{PredictionFile, Targets};
+use softlabel_metrics::FullEvaluation;
 use softlabel_posthoc::{self as posthoc, AnyCalibrator, Calibrator, FitOutcome};
 use softlabel_report::evaluation_table;
 
@@ -52,6 +53,8 @@ struct Test {
 /// Fits a calibrator and judges it on the rows that are left.
 pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
     let (logits, targets) = read(options)?;
+    // Before the fit, which may take long, and where no rows are left to judge.
+    FullEvaluation::new(logits.classes(), options.bins)?;
     let (fit_rows, test_rows) = split(options, targets.rows())?;
     let all = match &targets {
         Targets::Classes(labels) => posthoc::Targets::from(labels),

@@ -262,6 +262,17 @@ fn places_that_cannot_be_written() {
 }
 
 #[test]
+fn what_a_calibration_will_need_is_looked_at_before_the_fit() {
+    let place = place(&[]);
+    let calibrate = "calibrate ok.csv --scores logits --method temperature";
+    let bins = "number of bins must be in 1..=1000000, found 0";
+    fails(&place, &format!("{calibrate} --bins 0"), &[bins]);
+    fails(&place, &format!("{calibrate} --bins 0 --split 1"), &[bins]);
+    let folder = ".: expected the name of a file, found a folder";
+    fails(&place, &format!("{calibrate} --out ."), &[folder]);
+}
+
+#[test]
 fn numbers_and_metrics_that_are_none() {
     let place = place(&[]);
     for (options, expected) in [
