@@ -192,6 +192,7 @@ pub(crate) fn ln(x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::rows::dispatch::{Instructions, Kernel, with_cpu_features};
+    use crate::rows::element::Element;
     use crate::rows::element::sealed::Launch;
     use crate::rows::vector::{Lanes, Write};
 
@@ -250,6 +251,65 @@ mod tests {
             assert_eq!(powers[6], 1.0);
             assert!((powers[5] - 0.5).abs() < 1e-15);
         }
+    }
+
+    /// Logarithms and reciprocals of some totals, as an arithmetic needs them.
+    struct Totals<'a> {
+        values: &'a [f64; 64],
+        logarithms: &'a mut [f64; 64],
+        reciprocals: &'a mut [f64; 64],
+    }
+
+    impl<T: Element> Kernel<T> for Totals<'_> {
+        #[inline(always)]
+        fn run<V: Lanes<Scalar = T::Sum> + Write<T>>(self) {
+            for at in (0..64).step_by(V::LANES) {
+                // SAFETY: vectors of 4, 8 or 16 fill 64 numbers.
+                #[allow(unsafe_code)]
+                unsafe {
+                    V::logarithms(
+                        self.values.as_ptr().add(at),
+                        self.logarithms.as_mut_ptr().add(at),
+                        self.reciprocals.as_mut_ptr().add(at),
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_totals<T: Element + Launch>(bound: f64) {
+        let mut totals: [f64; 64] = std::array::from_fn(|i| 1.0 + 1e-9 * 1.7f64.powi(i as i32));
+        totals[40..44].copy_from_slice(&[0.5, 0.75, 1.5, 3.0e38]);
+        totals[61..].copy_from_slice(&[0.0, f64::INFINITY, f64::NAN]);
+        for features in ["avx512", "avx2", "portable"] {
+            let (mut logarithms, mut reciprocals) = ([0.0; 64], [0.0; 64]);
+            let kernel = Totals {
+                values: &totals,
+                logarithms: &mut logarithms,
+                reciprocals: &mut reciprocals,
+            };
+            let launch = || T::launch(Instructions::current(), kernel);
+            if with_cpu_features(features, launch).is_none() {
+                continue;
+            }
+            for (i, total) in totals[..61].iter().enumerate() {
+                let (logarithm, truth) = (logarithms[i], total.ln());
+                let error = (logarithm - truth).abs();
+                assert!(error <= bound * truth.abs(), "ln {total}: {logarithm} for {truth}");
+                let error = (reciprocals[i] * total - 1.0).abs();
+                assert!(error <= bound, "1/{total}: {}", reciprocals[i]);
+            }
+            assert_eq!(logarithms[61..63], [f64::NEG_INFINITY, f64::INFINITY]);
+            assert!(logarithms[63].is_nan());
+        }
+    }
+
+    #[test]
+    fn logarithms_of_totals_have_the_digits_that_the_arithmetic_needs() {
+        // A hundredth of what rounding to f32 makes of them.
+        check_totals::<f32>(7e-10);
+        check_totals::<half::bf16>(7e-10);
+        check_totals::<f64>(5e-16);
     }
 
     #[test]

@@ -14,21 +14,34 @@ const VANISHING: f64 = -600.0;
 #[inline(always)]
 pub(super) fn highest<T: Copy + Into<f64> + PartialOrd>(row: &[T]) -> f64 {
     let Some(&first) = row.first() else { return f64::NEG_INFINITY };
-    // Side by side, which the compiler makes vectors of.
+    // Side by side, which the compiler makes vectors of; in loops, as a closure may not be inlined.
     let mut most = [first; 16];
-    let mut take = |chunk: &[T]| most = std::array::from_fn(|i| larger(most[i], chunk[i]));
-    let chunks = row.chunks_exact(16);
-    let mut rest = chunks.remainder();
-    chunks.for_each(&mut take);
-    // What is left once more with what comes before it.
-    if let (false, Some(last)) = (rest.is_empty(), row.last_chunk::<16>()) {
-        take(last);
-        rest = &[];
+    let mut left = row;
+    while let Some((chunk, rest)) = left.split_first_chunk() {
+        take(&mut most, chunk);
+        left = rest;
     }
-    let eight: [T; 8] = std::array::from_fn(|i| larger(most[i], most[i + 8]));
-    let four: [T; 4] = std::array::from_fn(|i| larger(eight[i], eight[i + 4]));
-    let two = [larger(four[0], four[2]), larger(four[1], four[3])];
-    rest.iter().fold(larger(two[0], two[1]), |most, &value| larger(most, value)).into()
+    if let (false, Some(last)) = (left.is_empty(), row.last_chunk()) {
+        // What is left, with what comes before it.
+        take(&mut most, last);
+        left = &[];
+    }
+    let [mut eight, mut four] = [[first; 8]; 2];
+    for i in 0..8 {
+        eight[i] = larger(most[i], most[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = larger(eight[i], eight[i + 4]);
+    }
+    let most = larger(larger(four[0], four[2]), larger(four[1], four[3]));
+    left.iter().fold(most, |most, &value| larger(most, value)).into()
+}
+
+#[inline(always)]
+fn take<T: Copy + PartialOrd>(most: &mut [T; 16], values: &[T; 16]) {
+    for i in 0..16 {
+        most[i] = larger(most[i], values[i]);
+    }
 }
 
 #[inline(always)]

@@ -131,6 +131,39 @@ fn nothing_is_written() {
     assert_eq!((logits, losses), ([1.0; 6], [9.0; 2]));
 }
 
+/// Labels are looked at in parts, on several threads; it is always the first bad one that is named, and a second label
+/// only if all first ones are classes.
+#[test]
+fn the_first_bad_label_of_many_rows_is_named() {
+    const ROWS: usize = 40_000;
+    let options = Options::default();
+    let logits = vec![1.0f32; 3 * ROWS];
+    let mut labels = vec![2i64; ROWS];
+    let others = labels.clone();
+    for row in [ROWS - 1, 25_003, 31_000] {
+        labels[row] = 3;
+    }
+    let named = |error: TargetError| error.to_string();
+    for threads in [1, 2, 5] {
+        let mut losses = vec![0.0; ROWS];
+        let target = Target::labels(&labels, 1.0f32);
+        let outputs = Outputs::losses(&mut losses);
+        let error = cross_entropy(&logits, 3, &target, &options, outputs, threads).unwrap_err();
+        assert_eq!(named(error), "the label of row 25003 must be in 0..3, found 3");
+
+        let share = SecondShare::One(0.5f32);
+        let second = Some(Second { labels: &labels, share });
+        let target = Target { second, ..Target::labels(&others, 1.0) };
+        let mut given_up = logits.clone();
+        let (outputs, scale) = (Outputs::losses(&mut losses), Scale::All(1.0));
+        let error =
+            cross_entropy_in_place(&mut given_up, 3, &target, &options, scale, outputs, threads)
+                .unwrap_err();
+        assert_eq!(named(error), "the second label of row 25003 must be in 0..3, found 3");
+        assert_eq!(given_up, logits);
+    }
+}
+
 #[test]
 fn outputs_and_scales() {
     let target = Target::labels(&[0, 1], 1.0f32);

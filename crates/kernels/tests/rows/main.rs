@@ -15,3 +15,4 @@ mod reference;
 mod scaling;
 mod spatial;
 mod targets;
+mod totals;
