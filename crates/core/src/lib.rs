@@ -22,6 +22,7 @@
 
 mod error;
 mod labels;
+pub mod number;
 mod predictions;
 mod reduction;
 mod scalar;

@@ -25,9 +25,9 @@ use softlabel_core::Result;
 use softlabel_kernels::{CompensatedSum, RowStatistics, isotonic_blocks};
 
 use crate::accumulator::value_over;
-use crate::number::or_infinite;
 use crate::ranking::{Ranking, TieGroup};
 use crate::{Accumulator, Forecast, ForecastAccumulator, Observed, Predictions, Weight};
+use softlabel_core::number::or_infinite;
 
 /// A score, and what it is made of: MCB − DSC + UNC.
 ///

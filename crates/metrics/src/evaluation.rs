@@ -8,12 +8,12 @@ use softlabel_core::Result;
 use softlabel_kernels::RowStatistics;
 
 use crate::accumulator::value_over;
-use crate::number::{optional_or_infinite, or_infinite};
 use crate::{
     Accumulator, Accuracy, BrierScore, CalibrationBins, CalibrationNorm, DebiasedCalibrationError,
     LogitGap, MeanConfidence, MeanEntropy, MurphyDecomposition, MurphyTerms, NegativeLogLikelihood,
     Observed, Predictions, ReliabilityDiagram, Weight,
 };
+use softlabel_core::number::{optional_or_infinite, or_infinite};
 
 /// All metrics of a fixed state as one accumulator: the statistics of each row are computed once
 /// and feed them all.

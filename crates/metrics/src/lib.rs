@@ -114,7 +114,6 @@ mod logit_statistics;
 mod mean;
 mod metric;
 mod murphy;
-mod number;
 mod observations;
 mod ordinal;
 mod predictions;

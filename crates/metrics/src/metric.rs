@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::number::Written;
+use softlabel_core::number::Written;
 
 /// A number, or the reason why there is none. `metric.ok()` is the number as an option.
 ///

@@ -5,9 +5,9 @@ use softlabel_core::{Error, Result};
 use softlabel_kernels::RowStatistics;
 
 use crate::brier::brier_of;
-use crate::number::all_or_infinite;
 use crate::predictions::in_blocks;
 use crate::{Forecast, Forecasts, Observed, Predictions, RiskCoverageCurve, Weight};
+use softlabel_core::number::all_or_infinite;
 
 /// Of every row that counts the confidence, whether the top class is right, the negative
 /// log-likelihood, the Brier score and the weight: 25 bytes, 33 with weights.

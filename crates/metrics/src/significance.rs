@@ -47,7 +47,7 @@ pub struct PathTest {
     /// The calibration error: the largest distance of the path from 0, or its range; in \[0, 1\].
     pub error: f64,
     /// The same divided by √V; 0 if both are, +∞ if V alone is.
-    #[serde(with = "crate::number::or_infinite")]
+    #[serde(with = "softlabel_core::number::or_infinite")]
     pub statistic: f64,
     /// How probable such a statistic or a larger one is if what was said is true.
     pub p_value: f64,

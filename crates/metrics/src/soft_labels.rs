@@ -24,9 +24,9 @@ use softlabel_core::{Error, Probabilities, Result, Scalar};
 
 use crate::accumulator::EMPTY;
 use crate::mean::Mean;
-use crate::number::or_infinite;
 use crate::observations::weight_or_nothing;
 use crate::{Predictions, Weight};
+use softlabel_core::number::or_infinite;
 
 /// Predictions against distributions, as a running state of a fixed size.
 ///

@@ -1,58 +1,24 @@
-//! Numbers that JSON has no digits for: an NLL is infinite where a label was given the probability 0.
-//!
-//! Finite numbers are numbers; the others are the strings `inf`, `-inf` and `nan`.
+//! Numbers of a summary, which may be infinite, as an NLL where a label was given the probability 0, or undefined, as the mean
+//! of nothing: what is infinite is a string, NaN is null.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use softlabel_core::number::Written;
 
-/// A number that is written so, and read back as what it was.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Number {
-    Finite(f64),
-    Other(Other),
+pub(crate) fn written(number: f64) -> Option<Written> {
+    (!number.is_nan()).then(|| number.into())
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Other {
-    Inf,
-    #[serde(rename = "-inf")]
-    NegativeInf,
-    Nan,
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        if value.is_finite() {
-            Self::Finite(value)
-        } else if value.is_nan() {
-            Self::Other(Other::Nan)
-        } else if value > 0.0 {
-            Self::Other(Other::Inf)
-        } else {
-            Self::Other(Other::NegativeInf)
-        }
-    }
-}
-
-impl From<Number> for f64 {
-    fn from(number: Number) -> Self {
-        match number {
-            Number::Finite(value) => value,
-            Number::Other(Other::Inf) => f64::INFINITY,
-            Number::Other(Other::NegativeInf) => f64::NEG_INFINITY,
-            Number::Other(Other::Nan) => f64::NAN,
-        }
-    }
+pub(crate) fn read(written: Option<Written>) -> f64 {
+    written.map_or(f64::NAN, f64::from)
 }
 
 /// For `#[serde(with = "number")]`.
 #[allow(clippy::trivially_copy_pass_by_ref)] // What serde calls.
-pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    Number::from(*value).serialize(serializer)
+pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    written(*number).serialize(serializer)
 }
 
 /// For `#[serde(with = "number")]`.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Number::deserialize(deserializer)?.into())
+    Ok(read(Option::deserialize(deserializer)?))
 }

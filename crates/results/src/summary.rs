@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use softlabel_core::number::Written;
 use softlabel_metrics::ReliabilityDiagram;
 
-use crate::number::{self, Number};
+use crate::number;
 
 /// Every number of a run's table. Holds no time and no place: same seed, same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -257,13 +258,13 @@ impl Metric {
 
 /// One number over the seeds.
 ///
-/// In JSON a number that is not finite is one of the strings `inf`, `-inf` and `nan`.
+/// In JSON an infinite number is the string `inf` or `-inf`, and one that is undefined is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "WrittenStatistic", into = "WrittenStatistic")]
 pub struct Statistic {
     /// Mean over the seeds.
     pub mean: f64,
-    /// Sample standard deviation (n − 1); none with a single seed.
+    /// Sample standard deviation (n − 1); none with a single seed, and where a number is not finite.
     pub sd: Option<f64>,
     /// The number for each seed, in the order of [`Summary::seeds`].
     pub values: Vec<f64>,
@@ -282,7 +283,8 @@ impl Statistic {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let sd = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        let sd =
+            (values.len() > 1 && squares.is_finite()).then(|| (squares / (count - 1.0)).sqrt());
         Self { mean, sd, values }
     }
 }
@@ -290,22 +292,22 @@ impl Statistic {
 /// A [`Statistic`] in JSON.
 #[derive(Serialize, Deserialize)]
 struct WrittenStatistic {
-    mean: Number,
-    sd: Option<Number>,
-    values: Vec<Number>,
+    mean: Option<Written>,
+    sd: Option<Written>,
+    values: Vec<Option<Written>>,
 }
 
 impl From<Statistic> for WrittenStatistic {
     fn from(Statistic { mean, sd, values }: Statistic) -> Self {
-        let values = values.into_iter().map(Number::from).collect();
-        Self { mean: mean.into(), sd: sd.map(Number::from), values }
+        let values = values.into_iter().map(number::written).collect();
+        Self { mean: number::written(mean), sd: sd.and_then(number::written), values }
     }
 }
 
 impl From<WrittenStatistic> for Statistic {
     fn from(WrittenStatistic { mean, sd, values }: WrittenStatistic) -> Self {
-        let values = values.into_iter().map(f64::from).collect();
-        Self { mean: mean.into(), sd: sd.map(f64::from), values }
+        let values = values.into_iter().map(number::read).collect();
+        Self { mean: number::read(mean), sd: sd.map(f64::from), values }
     }
 }
 

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use softlabel_results::{Error, Existing, Provenance, RunFolder, RunState, Statistic};
+use softlabel_results::{
+    Check, Error, Existing, Metric, Provenance, RunFolder, RunState, Statistic,
+};
 
 fn provenance() -> Provenance {
     Provenance {
@@ -148,12 +150,41 @@ fn the_deviation_is_that_of_a_sample() {
 fn numbers_without_digits_are_read_back_as_they_were() {
     let statistic = Statistic::of(vec![f64::INFINITY, 0.1 + 0.2]);
     let written = serde_json::to_string(&statistic).unwrap();
-    let expected = r#"{"mean":"inf","sd":"nan","values":["inf",0.30000000000000004]}"#;
-    assert_eq!(written, expected);
-    let read: Statistic = serde_json::from_str(&written).unwrap();
-    assert_eq!((read.mean, &read.values), (statistic.mean, &statistic.values));
-    assert!(read.sd.unwrap().is_nan());
+    assert_eq!(written, r#"{"mean":"inf","sd":null,"values":["inf",0.30000000000000004]}"#);
+    assert_eq!(serde_json::from_str::<Statistic>(&written).unwrap(), statistic);
     let low: Statistic = serde_json::from_str(r#"{"mean":"-inf","sd":null,"values":[]}"#).unwrap();
     assert_eq!((low.mean, low.sd), (f64::NEG_INFINITY, None));
-    assert!(serde_json::from_str::<Statistic>(r#"{"mean":"1","sd":null,"values":[]}"#).is_err());
+    let whole: Statistic = serde_json::from_str(r#"{"mean":1,"sd":2,"values":[1]}"#).unwrap();
+    assert_eq!(whole, Statistic { mean: 1.0, sd: Some(2.0), values: vec![1.0] });
+
+    let nothing = Statistic::of(Vec::new());
+    let written = serde_json::to_string(&nothing).unwrap();
+    assert_eq!(written, r#"{"mean":null,"sd":null,"values":[]}"#);
+    assert!(serde_json::from_str::<Statistic>(&written).unwrap().mean.is_nan());
+    let undefined: Statistic =
+        serde_json::from_str(r#"{"mean":null,"sd":null,"values":[null,"inf"]}"#).unwrap();
+    assert!(undefined.values[0].is_nan() && undefined.values[1] == f64::INFINITY);
+
+    for bad in ["\"1\"", "\"nan\"", "[]"] {
+        let text = format!(r#"{{"mean":{bad},"sd":null,"values":[]}}"#);
+        let error = serde_json::from_str::<Statistic>(&text).unwrap_err().to_string();
+        assert!(error.starts_with("expected a number, \"inf\" or \"-inf\""), "{error}");
+    }
+}
+
+#[test]
+fn what_a_check_found_may_be_infinite() {
+    for found in [f64::INFINITY, f64::NEG_INFINITY, 0.25] {
+        let metric = Metric::Nll;
+        let check = Check {
+            row: "arm".to_owned(),
+            metric,
+            at_least: None,
+            at_most: Some(1.0),
+            found,
+            passed: false,
+        };
+        let written = serde_json::to_string(&check).unwrap();
+        assert_eq!(serde_json::from_str::<Check>(&written).unwrap(), check);
+    }
 }

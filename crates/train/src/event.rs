@@ -1,6 +1,7 @@
 //! What an observer of a run is told.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use softlabel_core::number::{Written, or_infinite};
 use softlabel_results::{Calibration, Metric};
 
 /// Something that happened in a run; also a line of `metrics.jsonl`.
@@ -108,8 +109,10 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         teacher: Option<usize>,
         /// Negative log-likelihood of the validation split before.
+        #[serde(serialize_with = "or_infinite::serialize")]
         nll_before: f64,
         /// The same after.
+        #[serde(serialize_with = "or_infinite::serialize")]
         nll_after: f64,
         /// Iterations of the fit.
         iterations: usize,
@@ -127,6 +130,7 @@ pub enum Event {
         /// What was done to its logits.
         calibration: Calibration,
         /// Name and value of each metric.
+        #[serde(serialize_with = "scores")]
         metrics: Vec<(Metric, f64)>,
     },
 }
@@ -138,7 +142,12 @@ pub struct Validation {
     /// Share of samples whose top class is the label.
     pub accuracy: f64,
     /// Negative log-likelihood.
+    #[serde(serialize_with = "or_infinite::serialize")]
     pub nll: f64,
     /// Expected calibration error.
     pub ece: f64,
+}
+
+fn scores<S: Serializer>(metrics: &[(Metric, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(metrics.iter().map(|&(metric, value)| (metric, Written::from(value))))
 }

@@ -1,23 +1,43 @@
-//! Numbers that may be infinite, in formats that know only finite ones.
+//! Numbers that may be infinite, in formats that know only finite ones: for `#[serde(with = …)]`.
 //!
 //! JSON has no infinity, and serde_json writes `null` in its place, which reads back as nothing.
-//! Fields marked with [`or_infinite`] or [`optional_or_infinite`] write the strings `"inf"` and
-//! `"-inf"` instead, which Rust's `parse` and Python's `float` both read, and take them back.
+//! Fields marked with [`or_infinite`], [`optional_or_infinite`] or [`all_or_infinite`] write the strings
+//! `"inf"` and `"-inf"` instead, which Rust's `parse` and Python's `float` both read, and take them back.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! struct Loss {
+//!     #[serde(with = "softlabel_core::number::or_infinite")]
+//!     nll: f64,
+//! }
+//! let loss = Loss { nll: f64::INFINITY };
+//! let json = serde_json::to_string(&loss)?;
+//! assert_eq!(json, r#"{"nll":"inf"}"#);
+//! assert_eq!(serde_json::from_str::<Loss>(&json)?, loss);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A number as it is written down.
-#[derive(Serialize, Deserialize)]
+/// A number as it is written down; NaN has no such form of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number, \"inf\" or \"-inf\"")]
-pub(crate) enum Written {
+pub enum Written {
+    /// A number.
     Finite(f64),
+    /// A string.
     Infinite(Infinite),
 }
 
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Infinite {
+/// What is no number in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Infinite {
+    /// `"inf"`.
     #[serde(rename = "inf")]
     Positive,
+    /// `"-inf"`.
     #[serde(rename = "-inf")]
     Negative,
 }
@@ -43,54 +63,73 @@ impl From<Written> for f64 {
 }
 
 /// For fields of type `f64`.
-pub(crate) mod or_infinite {
+pub mod or_infinite {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Written};
 
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The format's.
     // serde calls this with a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
-    pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         Written::from(*number).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is neither a number nor such a string.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
         Written::deserialize(input).map(Into::into)
     }
 }
 
 /// For fields of type `Vec<f64>`.
-pub(crate) mod all_or_infinite {
+pub mod all_or_infinite {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Written};
 
-    pub(crate) fn serialize<S: Serializer>(
-        numbers: &[f64],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The format's.
+    pub fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         let written: Vec<Written> = numbers.iter().copied().map(Written::from).collect();
         written.serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<f64>, D::Error> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is neither a number nor such a string.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<f64>, D::Error> {
         let written = Vec::<Written>::deserialize(input)?;
         Ok(written.into_iter().map(Into::into).collect())
     }
 }
 
 /// For fields of type `Option<f64>`; `None` is `null`.
-pub(crate) mod optional_or_infinite {
+pub mod optional_or_infinite {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Written};
 
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The format's.
     // serde calls this with a reference.
     #[allow(clippy::trivially_copy_pass_by_ref, clippy::ref_option)]
-    pub(crate) fn serialize<S: Serializer>(
+    pub fn serialize<S: Serializer>(
         number: &Option<f64>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         number.map(Written::from).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        input: D,
-    ) -> Result<Option<f64>, D::Error> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is neither a number nor such a string.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
         Ok(Option::<Written>::deserialize(input)?.map(Into::into))
     }
 }
