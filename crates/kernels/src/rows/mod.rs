@@ -23,7 +23,7 @@
 //!
 //! In `f32` for f32, bf16 and f16 (widened exactly, rounded to nearest once, on writing), in `f64`
 //! for f64; sums over more than a block of a row, and everything that is of a row and not of a
-//! logit, in `f64`.
+//! logit, in `f64`. With AVX-512 and an arithmetic in `f32`, logarithms of rows of few classes have nine digits.
 //! e^{z_k − lse} below the smallest normal number times e^{b − lse}, b the label's logit or the largest up to
 //! there, becomes 0.
 //!
@@ -182,8 +182,9 @@ fn as_uninit<T>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
 /// The losses of rows of logits, N×K. Reads every logit once.
 ///
 /// # Errors
-/// As [`check_target`], and if a slice does not fit; with a [tolerance](Target::tolerance) also [`TargetError::Row`].
-/// What was written then means nothing, but logits that a gradient was to replace are still there.
+/// As [`check_target`], and if a slice does not fit: nothing has been written then, unless a label is no class. With a
+/// [tolerance](Target::tolerance) also [`TargetError::Row`]. After these two what was written means nothing, but logits
+/// that a gradient was to replace are still there.
 ///
 /// ```
 /// use softlabel_kernels::rows::{Masses, MassesBy, Options, Outputs, Target, cross_entropy};
@@ -459,18 +460,18 @@ impl<A: Accumulator> Call<'_, A> {
         problem.losses = outputs.losses.as_mut_ptr().cast();
         problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), |to| to.as_mut_ptr().cast());
         problem.correct = outputs.correct.map_or(null_mut(), |to| to.as_mut_ptr().cast());
-        // Not in passing where the logits would be lost.
-        if problem.checks_rows() && !std::ptr::eq(input, output) {
+        let classes = self.layout.classes;
+        // Each thread looks at the labels and the dense rows that it is about to use, unless the logits would be lost.
+        let in_passing = !std::ptr::eq(input, output);
+        let rows_in_passing = in_passing && problem.checks_rows();
+        if !(in_passing && (rows_in_passing || self.target.tolerance.is_none())) {
+            check_labels(0..rows, classes, self.target)?;
+        }
+        if rows_in_passing {
             problem.check =
                 self.target.tolerance.map(|tolerance| (tolerance, AtomicUsize::new(usize::MAX)));
         } else {
             self.check_rows()?;
-        }
-        let classes = self.layout.classes;
-        // Each thread looks at the labels that it is about to use, unless the logits would be lost.
-        let in_passing = !std::ptr::eq(input, output);
-        if !in_passing {
-            check_labels(0..rows, classes, self.target)?;
         }
         let (instructions, unit) = (Instructions::current(), unit(classes));
         let has_bad_label = AtomicBool::new(false);
@@ -486,7 +487,7 @@ impl<A: Accumulator> Call<'_, A> {
             if let Some(sums) = sums.get(start / unit..) {
                 // SAFETY: there is a loss for every row, and those of this range have been written.
                 let losses = unsafe { std::slice::from_raw_parts(problem.losses.add(start), size) };
-                totals(losses, unit, sums);
+                totals(losses, unit, sums, instructions);
             }
         });
         if has_bad_label.into_inner() {

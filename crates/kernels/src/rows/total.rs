@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Accumulator;
-use super::dispatch::Instructions;
+use super::dispatch::{Instructions, Kernel};
+use super::element::sealed::Launch;
+use super::vector::{Lanes, Write};
 
 /// Σ of numbers, in f64.
 ///
@@ -14,38 +16,34 @@ use super::dispatch::Instructions;
 /// assert!((total(&losses) - 1e6 * f64::from(0.1f32)).abs() < 1e-6);
 /// ```
 pub fn total<A: Accumulator>(values: &[A]) -> f64 {
-    match Instructions::current() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: only instructions that are available are ever chosen.
-        #[allow(unsafe_code)]
-        Instructions::Avx512 => unsafe { x86::total_avx512(values) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        #[allow(unsafe_code)]
-        Instructions::Avx2 => unsafe { x86::total_avx2(values) },
-        Instructions::Portable => side_by_side(values),
-    }
+    let sum = AtomicU64::new(0);
+    totals(values, values.len().max(1), std::slice::from_ref(&sum), Instructions::current());
+    f64::from_bits(sum.into_inner())
 }
 
-/// The sums of so many numbers each, in the order of the numbers.
-pub(super) fn totals<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
-    match Instructions::current() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: only instructions that are available are ever chosen.
-        #[allow(unsafe_code)]
-        Instructions::Avx512 => unsafe { x86::totals_avx512(values, each, to) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        #[allow(unsafe_code)]
-        Instructions::Avx2 => unsafe { x86::totals_avx2(values, each, to) },
-        Instructions::Portable => chunk_by_chunk(values, each, to),
-    }
+/// The bits of the sums of so many numbers each.
+pub(super) fn totals<A: Accumulator>(
+    values: &[A],
+    each: usize,
+    to: &[AtomicU64],
+    instructions: Instructions,
+) {
+    f64::launch(instructions, Sums { values, each, to });
 }
 
-#[inline(always)]
-fn chunk_by_chunk<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
-    for (chunk, to) in values.chunks(each).zip(to) {
-        to.store(side_by_side(chunk).to_bits(), Ordering::Relaxed);
+/// Numbers to add up, and where their sums go.
+struct Sums<'a, A> {
+    values: &'a [A],
+    each: usize,
+    to: &'a [AtomicU64],
+}
+
+impl<A: Accumulator> Kernel<f64> for Sums<'_, A> {
+    #[inline(always)]
+    fn run<V: Lanes<Scalar = f64> + Write<f64>>(self) {
+        for (chunk, to) in self.values.chunks(self.each).zip(self.to) {
+            to.store(side_by_side(chunk).to_bits(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -65,42 +63,4 @@ fn side_by_side<A: Accumulator>(values: &[A]) -> f64 {
         low.iter_mut().zip(high).for_each(|(sum, other)| *sum += *other);
     }
     sums[0] + rest
-}
-
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-mod x86 {
-    use super::{Accumulator, AtomicU64, chunk_by_chunk, side_by_side};
-
-    /// # Safety
-    /// The processor has the instructions.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) unsafe fn total_avx512<A: Accumulator>(values: &[A]) -> f64 {
-        side_by_side(values)
-    }
-
-    /// # Safety
-    /// The processor has the instructions.
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn total_avx2<A: Accumulator>(values: &[A]) -> f64 {
-        side_by_side(values)
-    }
-
-    /// # Safety
-    /// The processor has the instructions.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) unsafe fn totals_avx512<A: Accumulator>(
-        values: &[A],
-        each: usize,
-        to: &[AtomicU64],
-    ) {
-        chunk_by_chunk(values, each, to);
-    }
-
-    /// # Safety
-    /// The processor has the instructions.
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn totals_avx2<A: Accumulator>(values: &[A], each: usize, to: &[AtomicU64]) {
-        chunk_by_chunk(values, each, to);
-    }
 }

@@ -16,7 +16,8 @@
 //! Numerical notes: `f64` throughout, whatever the type of the logits; exponentials to a unit in the
 //! last place or two; a few rows are summed at a time and these sums compensated, in an order that
 //! does not depend on the number of threads.
-//! A class with z = −∞ cannot be and adds nothing.
+//! A class with z = −∞ cannot be; like every class with e^{βd} < 2⁻⁶⁰⁰ it adds 2⁻⁶⁰⁰ times a power of d, which no sum notices.
+//! NaN among the logits makes the sums NaN; the highest of its row is NaN if it comes first, and else that of the numbers.
 //! Cumulants come from moments about m_n; since −βE_q\[d\] is at most the logarithm of the number
 //! of classes, little is lost.
 //!

@@ -3,8 +3,8 @@
 use super::ORDER;
 use crate::rows::vector::{Lanes, MOST_LANES, Write};
 
-/// No difference is taken to be below this, so that its fourth power is a number.
-const FAR: f64 = -1e70;
+/// No difference is taken to be below this, so that its sixth power is a number.
+const FAR: f64 = -1e50;
 
 /// Two to this power is next to nothing, and still a normal number when it is multiplied by small differences: for what is
 /// below, some processors take a hundred times as long.

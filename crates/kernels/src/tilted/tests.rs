@@ -114,10 +114,69 @@ fn a_sample_is_read_where_it_lies() {
     assert!((at_one.unscaled.unwrap() - whole.unscaled.unwrap()).abs() < 1e-14);
 }
 
-/// NaN is not taken for a class that cannot be.
+/// The highest and the mean distance from it are those of the numbers, in every type and at every length.
+#[test]
+fn the_highest_and_the_spread_of_rows_in_every_type() {
+    fn check<T: Copy + Into<f64> + PartialOrd + Sync>(number: impl Fn(f64) -> T) {
+        for classes in 1..70 {
+            // The highest is at another place in every row.
+            let rows: Vec<T> = (0..classes)
+                .flat_map(|row| {
+                    (0..classes).map(
+                        move |class| if row == class { 3.0 } else { -0.5 * (class % 7) as f64 },
+                    )
+                })
+                .map(&number)
+                .collect();
+            let gap = |_: usize, row: &[T], highest: f64| row[0].into() - highest;
+            let survey = RowSurvey::new(Rows::new(&rows, classes, 1), gap, None, 1.0, false);
+            assert_eq!(survey.highest, vec![3.0; classes]);
+            let spread: f64 = rows.iter().map(|&z| 3.0 - z.into()).sum::<f64>() / classes as f64;
+            assert!((survey.spread - spread).abs() <= 1e-12 * spread, "{classes}");
+        }
+    }
+    check(|number| number);
+    check(|number| number as f32);
+    check(half::bf16::from_f64);
+    check(half::f16::from_f64);
+}
+
+/// Differences of any size: what is far below adds nothing, and no sum becomes infinite.
+#[test]
+fn logits_far_apart() {
+    let gap = |_: usize, row: &[f64], highest: f64| row[0] - highest;
+    for far in [1e3, 1e10, 1e50, 1e100, 1e300, f64::MAX, f64::INFINITY] {
+        for beta in [1e-3, 1.0, 1e3] {
+            let row = [0.0, -far, -1.0, -far, 0.5];
+            let survey = RowSurvey::new(Rows::new(&row, 5, 1), gap, None, beta, true);
+            let near = [0.0, -1.0, 0.5];
+            let alone = RowSurvey::new(Rows::new(&near, 3, 1), gap, None, beta, true);
+            let difference = (survey.sums.cross_entropy - alone.sums.cross_entropy).abs();
+            let share = (-beta * far).exp();
+            assert!(difference <= 2.0 * share + 1e-15, "{far}, {beta}: {difference}");
+            if share < 1e-300 {
+                for (one, other) in survey.sums.derivatives.into_iter().zip(alone.sums.derivatives)
+                {
+                    assert!((one - other).abs() <= 1e-15 * (1.0 + other.abs()), "{far}, {beta}");
+                }
+                assert!(survey.unscaled.unwrap().is_finite());
+            }
+        }
+    }
+}
+
+/// NaN is not taken for a class that cannot be, wherever it is.
 #[test]
 fn a_logit_that_is_not_a_number_is_seen() {
     let gap = |_: usize, row: &[f64], highest: f64| row[0] - highest;
-    let survey = RowSurvey::new(Rows::new(&[0.0, f64::NAN, 1.0], 3, 1), gap, None, 0.5, true);
-    assert!(survey.sums.cross_entropy.is_nan() && survey.unscaled.unwrap().is_nan());
+    for classes in [3, 8, 11, 40] {
+        for place in 0..classes {
+            let mut row: Vec<f64> = (0..classes).map(|class| class as f64 * 0.1).collect();
+            row[place] = f64::NAN;
+            let survey = RowSurvey::new(Rows::new(&row, classes, 1), gap, None, 0.5, true);
+            let sums = survey.sums;
+            assert!(sums.cross_entropy.is_nan() && survey.unscaled.unwrap().is_nan(), "{place}");
+            assert!(sums.derivatives[0].is_nan(), "{place} of {classes}");
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! What does not fit is named, and nothing is written.
+//! What does not fit is named, and what it was found too late for is not lost.
 
 use std::mem::MaybeUninit;
 
 use softlabel_kernels::rows::{
     Dense, DenseRows, Masses, MassesBy, Options, Outputs, Scale, Second, SecondShare, Target,
     TargetError, check_target, cross_entropy, cross_entropy_gradient, cross_entropy_in_place,
-    spatial_cross_entropy,
+    spatial_cross_entropy, spatial_cross_entropy_gradient, spatial_cross_entropy_in_place,
 };
 
 fn message<'a>(change: impl FnOnce(&mut Target<'a, f32>)) -> String {
@@ -161,6 +161,107 @@ fn the_first_bad_label_of_many_rows_is_named() {
                 .unwrap_err();
         assert_eq!(named(error), "the second label of row 25003 must be in 0..3, found 3");
         assert_eq!(given_up, logits);
+    }
+}
+
+/// What a call with bad labels says: of losses alone, with a gradient, and in place, where the logits must be left.
+fn named(
+    rows: usize,
+    classes: usize,
+    spatial: usize,
+    target: &Target<f32>,
+    threads: usize,
+) -> String {
+    let (options, scale) = (Options::default(), Scale::All(1.0));
+    let logits = vec![1.0f32; rows * classes];
+    let mut losses = vec![0.0; rows];
+    let outputs = Outputs::losses(&mut losses);
+    let forward =
+        spatial_cross_entropy(&logits, classes, spatial, target, &options, outputs, threads);
+    let mut gradient = vec![MaybeUninit::uninit(); logits.len()];
+    let outputs = Outputs::losses(&mut losses);
+    let backward = spatial_cross_entropy_gradient(
+        &logits,
+        classes,
+        spatial,
+        target,
+        &options,
+        scale,
+        &mut gradient,
+        outputs,
+        threads,
+    );
+    assert_eq!(forward, backward);
+    let mut given_up = logits.clone();
+    let outputs = Outputs::losses(&mut losses);
+    let in_place = spatial_cross_entropy_in_place(
+        &mut given_up,
+        classes,
+        spatial,
+        target,
+        &options,
+        scale,
+        outputs,
+        threads,
+    );
+    assert_eq!(forward, in_place);
+    assert_eq!(given_up, logits);
+    forward.unwrap_err().to_string()
+}
+
+/// Few and many classes, rows of several blocks, classes that are not contiguous: every path looks at its labels.
+#[test]
+fn a_late_bad_label_is_named_in_every_layout() {
+    for (rows, classes, spatial) in [
+        (40_000, 3, 1),
+        (3000, 70, 1),
+        (300, 1000, 1),
+        (40, 5000, 1),
+        (4096, 5, 512),
+        (1024, 80, 256),
+    ] {
+        let mut labels = vec![1i64; rows];
+        labels[rows - 1] = -1;
+        labels[rows - 3] = classes as i64;
+        labels[rows - 5] = -7;
+        let expected = format!("the label of row {} must be in 0..{classes}, found", rows - 3);
+        for threads in [1, 3] {
+            let target = Target { ignore_index: Some(-7), ..Target::labels(&labels, 1.0f32) };
+            let message = named(rows, classes, spatial, &target, threads);
+            assert_eq!(message, format!("{expected} {classes}"));
+            // The same by flags.
+            let mut ignored = vec![false; rows];
+            ignored[rows - 5] = true;
+            let target = Target { ignored: Some(&ignored), ..Target::labels(&labels, 1.0f32) };
+            let message = named(rows, classes, spatial, &target, threads);
+            assert_eq!(message, format!("{expected} {classes}"));
+        }
+    }
+}
+
+/// Whether rows are checked in passing, before (class weights) or not to lose logits (in place): labels come first.
+#[test]
+fn a_bad_label_is_named_before_a_bad_row() {
+    const ROWS: usize = 2000;
+    let weights = [1.0f32, 2.0, 0.5];
+    let mut shares: Vec<f32> = [0.5, 0.25, 0.25].into_iter().cycle().take(3 * ROWS).collect();
+    shares[3] = 0.75;
+    let masses = Masses { label: 0.5f32, uniform: 0.0, dense: 0.5 };
+    let mut labels = vec![2i64; ROWS];
+    let good = labels.clone();
+    labels[ROWS - 1] = 3;
+    for class_weights in [None, Some(&weights[..])] {
+        let target = |labels| Target {
+            masses: MassesBy::All(masses),
+            dense: Dense::Rows(DenseRows::F32(&shares)),
+            tolerance: Some(1e-4),
+            class_weights,
+            ..Target::labels(labels, 1.0)
+        };
+        let bad_row = named(ROWS, 3, 1, &target(&good), 2);
+        assert_eq!(bad_row, "dense row 1: expected a sum of 1, found 1.25");
+        let bad_label = named(ROWS, 3, 1, &target(&labels), 2);
+        assert_eq!(bad_label, "the label of row 1999 must be in 0..3, found 3");
     }
 }
 

@@ -1,47 +1,118 @@
 //! The sum of the losses that a kernel gives along with them.
 
+use std::mem::MaybeUninit;
+
+use half::{bf16, f16};
 use softlabel_kernels::rows::{
-    Options, Outputs, Scale, Target, cross_entropy, cross_entropy_in_place,
+    Element, Options, Outputs, Scale, Target, spatial_cross_entropy,
+    spatial_cross_entropy_gradient, spatial_cross_entropy_in_place,
 };
 
-fn total(rows: usize, classes: usize, threads: usize) -> (f64, Vec<f32>) {
-    let mut logits: Vec<f32> =
-        (0..rows * classes).map(|i| ((i * 7919) % 1013) as f32 * 0.01).collect();
-    let labels: Vec<i64> = (0..rows).map(|row| (row * 31 % classes) as i64).collect();
-    let target = Target { ignore_index: Some(0), ..Target::labels(&labels, 1.0f32) };
-    let options = Options::default();
-    let (mut losses, mut total) = (vec![f32::NAN; rows], f64::NAN);
-    let outputs = Outputs::losses(&mut losses).with_total(&mut total);
-    cross_entropy(&logits, classes, &target, &options, outputs, threads).unwrap();
+use crate::reference::Number;
 
-    let (mut again, mut total_again) = (losses.clone(), f64::NAN);
+/// By a forward, with a gradient, and in place.
+fn total<T: Number>(
+    rows: usize,
+    classes: usize,
+    spatial: usize,
+    threads: usize,
+) -> (f64, Vec<T::Sum>)
+where
+    T: Element,
+    T::Sum: Number,
+{
+    let number = |i: usize| T::of(((i * 7919) % 1013) as f64 * 0.01);
+    let mut logits: Vec<T> = (0..rows * classes).map(number).collect();
+    let labels: Vec<i64> = (0..rows).map(|row| (row * 31 % classes) as i64).collect();
+    let one = T::Sum::of(1.0);
+    let target = Target { ignore_index: Some(0), ..Target::labels(&labels, one) };
+    let (options, scale) = (Options::default(), Scale::All(one));
+    let nothing = T::Sum::of(f64::NAN);
+
+    let (mut losses, mut total) = (vec![nothing; rows], f64::NAN);
+    let outputs = Outputs::losses(&mut losses).with_total(&mut total);
+    spatial_cross_entropy(&logits, classes, spatial, &target, &options, outputs, threads).unwrap();
+
+    let mut gradient = vec![MaybeUninit::uninit(); logits.len()];
+    let (mut again, mut total_again) = (vec![nothing; rows], f64::NAN);
     let outputs = Outputs::losses(&mut again).with_total(&mut total_again);
-    let scale = Scale::All(1.0);
-    cross_entropy_in_place(&mut logits, classes, &target, &options, scale, outputs, threads)
-        .unwrap();
-    assert_eq!((total, &losses), (total_again, &again));
+    spatial_cross_entropy_gradient(
+        &logits,
+        classes,
+        spatial,
+        &target,
+        &options,
+        scale,
+        &mut gradient,
+        outputs,
+        threads,
+    )
+    .unwrap();
+    let sum = |losses: &[T::Sum]| losses.iter().map(|&loss| loss.get()).sum::<f64>();
+    assert!((total_again - sum(&again)).abs() <= 1e-13 * total_again);
+
+    let (mut in_place, mut total_in_place) = (vec![nothing; rows], f64::NAN);
+    let outputs = Outputs::losses(&mut in_place).with_total(&mut total_in_place);
+    spatial_cross_entropy_in_place(
+        &mut logits,
+        classes,
+        spatial,
+        &target,
+        &options,
+        scale,
+        outputs,
+        threads,
+    )
+    .unwrap();
+    assert_eq!(total_in_place.to_bits(), total_again.to_bits());
+    assert!(in_place.iter().zip(&again).all(|(one, other)| one.get() == other.get()));
     (total, losses)
 }
 
-#[test]
-fn a_total_is_that_of_the_losses_whatever_the_number_of_threads() {
-    // Rows in groups and single rows, whole groups and a part of one.
-    for (rows, classes) in [(1, 2), (64, 10), (20_001, 10), (700, 300), (9, 5000)] {
-        let (one, losses) = total(rows, classes, 1);
-        let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-        assert!((one - sum).abs() <= 1e-13 * sum.abs(), "{rows}x{classes}: {one} for {sum}");
-        assert!(rows == 1 || losses.iter().any(|&loss| loss > 1.0));
+fn totals<T: Number>()
+where
+    T: Element,
+    T::Sum: Number,
+{
+    // Rows in groups and single rows, whole groups and a part of one, and classes that are not contiguous.
+    for (rows, classes, spatial) in [
+        (1, 2, 1),
+        (64, 10, 1),
+        (20_001, 10, 1),
+        (700, 300, 1),
+        (9, 5000, 1),
+        (15_000, 10, 2500),
+        (1200, 80, 300),
+    ] {
+        let case = format!("{rows}x{classes}, {spatial} in an image");
+        let (one, losses) = total::<T>(rows, classes, spatial, 1);
+        let sum: f64 = losses.iter().map(|&loss| loss.get()).sum();
+        assert!((one - sum).abs() <= 1e-13 * sum.abs(), "{case}: {one} for {sum}");
+        assert!(rows == 1 || losses.iter().any(|&loss| loss.get() > 1.0), "{case}");
         for threads in [2, 7] {
-            assert_eq!(
-                total(rows, classes, threads).0.to_bits(),
-                one.to_bits(),
-                "{rows}x{classes}"
-            );
+            let (other, _) = total::<T>(rows, classes, spatial, threads);
+            assert_eq!(other.to_bits(), one.to_bits(), "{case}");
         }
     }
+    assert_eq!(total::<T>(0, 3, 1, 2).0, 0.0);
 }
 
 #[test]
-fn the_total_of_no_rows_is_zero() {
-    assert_eq!(total(0, 3, 2).0, 0.0);
+fn of_f32() {
+    totals::<f32>();
+}
+
+#[test]
+fn of_f64() {
+    totals::<f64>();
+}
+
+#[test]
+fn of_bf16() {
+    totals::<bf16>();
+}
+
+#[test]
+fn of_f16() {
+    totals::<f16>();
 }
