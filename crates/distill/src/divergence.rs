@@ -4,10 +4,10 @@ use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use softlabel_kernels::rows::{Comparison, Divergence as Kernel, divergence, divergence_gradient};
 use softlabel_losses::rows::{Logit, Number, dense_rows, reduced, split, threads};
-use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{KnownGradient, Node};
 use softlabel_tensor::buffers::uninit;
 use softlabel_tensor::slices::{slice, uninit_slice_mut};
+use softlabel_tensor::{Error as TensorError, contiguous};
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use crate::pair::{Amount, Pair, sum_classes};
@@ -113,8 +113,8 @@ impl Divergence {
         let mut shape = student.size();
         let classes = shape.pop().and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
         let samples: i64 = shape.iter().product();
-        let values = student.f_detach()?.f_contiguous()?;
-        let teacher = teacher.f_detach()?.f_contiguous()?;
+        let values = contiguous(student)?;
+        let teacher = contiguous(teacher)?;
         let ignored = ignored.as_ref().map(Tensor::f_contiguous).transpose()?;
         // One factor for all is part of the divergence; one a sample comes on top of it.
         let (factor, each) = match &tempering.factor {

@@ -39,6 +39,27 @@ pub fn class_last(scores: &Tensor, axis: ClassAxis, what: &'static str) -> Resul
     })
 }
 
+/// The values of a tensor, contiguous: itself where it already is, a copy without its history where not.
+///
+/// # Errors
+/// libtorch's, if there is no memory.
+///
+/// ```
+/// use softlabel_tensor::contiguous;
+/// use tch::Tensor;
+///
+/// let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view((2, 2));
+/// assert_eq!(contiguous(&logits)?.data_ptr(), logits.data_ptr());
+/// assert_ne!(contiguous(&logits.tr())?.data_ptr(), logits.data_ptr());
+/// # Ok::<(), softlabel_tensor::Error>(())
+/// ```
+pub fn contiguous(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.is_contiguous() {
+        return Ok(tensor.shallow_clone());
+    }
+    Ok(tensor.f_detach()?.f_contiguous()?)
+}
+
 /// Checks that `tensor` lies where `logits` lie.
 ///
 /// # Errors

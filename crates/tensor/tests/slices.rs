@@ -207,3 +207,31 @@ fn other_devices_are_refused() {
         assert_eq!(text, "a slice needs a tensor on the CPU, found Cuda(0)");
     }
 }
+
+#[test]
+fn scalars_of_every_dtype() {
+    use half::{bf16, f16};
+    use softlabel_tensor::scalars::{number, scalar};
+    let made = [
+        (scalar(0.5f32), Kind::Float),
+        (scalar(0.5f64), Kind::Double),
+        (scalar(bf16::from_f32(0.5)), Kind::BFloat16),
+        (scalar(f16::from_f32(0.5)), Kind::Half),
+    ];
+    for (tensor, kind) in made {
+        let tensor = tensor.unwrap();
+        assert_eq!((tensor.size(), tensor.kind()), (vec![], kind));
+        assert_eq!(f64::try_from(&tensor).unwrap(), 0.5);
+        assert_eq!(number(&tensor).unwrap(), 0.5);
+        // One element of several axes, and a view.
+        let several = tensor.view([1, 1, 1]);
+        assert_eq!(number(&several).unwrap(), 0.5);
+        let view = Tensor::ones([2, 3], (kind, Device::Cpu)).select(0, 1).select(0, 2);
+        assert_eq!(number(&view).unwrap(), 1.0);
+        assert!(number(&Tensor::zeros([0], (kind, Device::Cpu))).is_err());
+        assert!(number(&Tensor::zeros([2], (kind, Device::Cpu))).is_err());
+    }
+    for kind in [Kind::Int64, Kind::Int, Kind::Uint8, Kind::Bool] {
+        assert_eq!(number(&Tensor::ones([1], (kind, Device::Cpu))).unwrap(), 1.0);
+    }
+}

@@ -78,15 +78,14 @@ fn run<T: Logit>(
     let threads = threads();
     let shape = prepared.shape.as_slice();
     let each = reduction == Reduction::None;
-    let mut losses = if each { Some(uninit::<T::Sum>(shape)?) } else { None };
-    let mut passing = Box::new_uninit_slice(if each { 0 } else { prepared.samples() });
+    let mut losses = uninit::<T::Sum>(shape)?;
     let mut log_sum_exp = vec![T::Sum::default(); if statistics { prepared.samples() } else { 0 }];
     let mut correct = vec![false; log_sum_exp.len()];
     let mut total = 0.0;
-    let mut outputs = match &mut losses {
-        Some(losses) => Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(losses)?),
-        None => Outputs::uninit_losses(&mut passing).with_total(&mut total),
-    };
+    let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
+    if !each {
+        outputs = outputs.with_total(&mut total);
+    }
     if statistics {
         outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);
     }
@@ -135,10 +134,12 @@ fn run<T: Logit>(
         .map_err(|error| refused(&error))?;
         Some(gradient)
     };
-    let loss = match losses {
-        Some(losses) if weight == 1.0 => losses,
-        Some(losses) => losses.f_mul_scalar(weight)?,
-        None => scalar(T::Sum::of(total / divisor * weight))?,
+    let loss = if !each {
+        scalar(T::Sum::of(total / divisor * weight))?
+    } else if weight == 1.0 {
+        losses
+    } else {
+        losses.f_mul_scalar(weight)?
     };
     let log_sum_exp =
         if statistics { Some(Tensor::f_from_slice(&log_sum_exp)?.f_reshape(shape)?) } else { None };

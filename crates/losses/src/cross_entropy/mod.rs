@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use softlabel_core::Reduction;
 use softlabel_kernels::rows::Options;
 use softlabel_targets::Smoothing;
-use softlabel_tensor::{ClassAxis, class_last};
+use softlabel_tensor::{ClassAxis, class_last, contiguous};
 use tch::{Device, Kind, Tensor};
 
 use self::fused::{Place, Wanted};
@@ -479,14 +479,6 @@ impl CrossEntropy {
         };
         Ok(CrossEntropyOutput { loss, log_sum_exp: rows.log_sum_exp, correct: rows.correct })
     }
-}
-
-/// The values of a tensor: itself where they are contiguous.
-fn contiguous(tensor: &Tensor) -> Result<Tensor> {
-    if tensor.is_contiguous() {
-        return Ok(tensor.shallow_clone());
-    }
-    Ok(tensor.f_detach()?.f_contiguous()?)
 }
 
 /// What to compute, and whether the logits may be written over.

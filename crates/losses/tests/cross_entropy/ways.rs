@@ -132,6 +132,42 @@ fn logits_that_others_hold_are_not_written_over() {
     assert_eq!(rows_of(&other), rows_of(&x));
 }
 
+/// Many samples are looked at by several threads; the first that is wrong is named, on every way and in every layout.
+#[test]
+fn a_late_bad_label_is_named() {
+    let name = |shape: &[i64], axis, loss: CrossEntropy| {
+        let classes = if axis == ClassAxis::Second { shape[1] } else { shape[shape.len() - 1] };
+        let samples = shape.iter().product::<i64>() / classes;
+        let labels = cycling(&[samples], classes);
+        let _ = labels.get(samples - 1).fill_(-3);
+        let _ = labels.get(samples - 2).fill_(classes);
+        let leading: Vec<i64> = match axis {
+            ClassAxis::Second => [&shape[..1], &shape[2..]].concat(),
+            _ => shape[..shape.len() - 1].to_vec(),
+        };
+        let labels = labels.view(&leading[..]);
+        let loss = loss.with_class_axis(axis);
+        let x = wave(shape, Kind::Float, 0.5).set_requires_grad(true);
+        let plain = loss.forward(&x, Target::Hard(&labels)).unwrap_err().to_string();
+        let in_place = loss.forward_in_place(&x + 1.0, Target::Hard(&labels)).unwrap_err();
+        assert_eq!(plain, in_place.to_string());
+        let no_gradient = loss.forward(&x.detach(), Target::Hard(&labels)).unwrap_err();
+        assert_eq!(plain, no_gradient.to_string());
+        let first = samples - 2;
+        assert_eq!(plain, format!("label {classes} at position {first} is not in 0..{classes}"));
+        plain
+    };
+    for (shape, axis) in [
+        (&[40_000i64, 3][..], ClassAxis::Last),
+        (&[300, 1000], ClassAxis::Last),
+        (&[20, 3, 500], ClassAxis::Second),
+        (&[4, 80, 16, 16], ClassAxis::Second),
+    ] {
+        let [fused, operators] = WAYS.map(|way| name(shape, axis, way.of(CrossEntropy::new())));
+        assert_eq!(fused, operators);
+    }
+}
+
 #[test]
 fn the_gradient_is_multiplied_by_what_arrives() {
     for kind in [Kind::Double, Kind::Float, Kind::BFloat16, Kind::Half] {
