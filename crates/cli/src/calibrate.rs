@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use softlabel_core::Logits;
 use softlabel_data::predictions::{PredictionFile, Targets};
-use softlabel_metrics::FullEvaluation;
+use softlabel_metrics::CalibrationBins;
 use softlabel_posthoc::{self as posthoc, AnyCalibrator, Calibrator, FitOutcome};
 use softlabel_report::evaluation_table;
 
@@ -15,7 +15,9 @@ use crate::Verdict;
 use crate::arguments::Calibrate;
 use crate::evaluation::Evaluation;
 use crate::output::{note, print, print_json, table_style};
-use crate::predictions::{as_logits, scores, select, select_targets, targets, write_file};
+use crate::predictions::{
+    as_logits, check_is_no_folder, scores, select, select_targets, targets, write_file,
+};
 use crate::selection::{Candidate, choose, methods};
 
 /// The object that `softlabel calibrate --json` prints.
@@ -54,7 +56,10 @@ struct Test {
 pub(crate) fn calibrate(options: &Calibrate) -> Result<Verdict> {
     let (logits, targets) = read(options)?;
     // Before the fit, which may take long, and where no rows are left to judge.
-    FullEvaluation::new(logits.classes(), options.bins)?;
+    CalibrationBins::new(options.bins)?;
+    if let Some(path) = &options.out {
+        check_is_no_folder(path)?;
+    }
     let (fit_rows, test_rows) = split(options, targets.rows())?;
     let all = match &targets {
         Targets::Classes(labels) => posthoc::Targets::from(labels),

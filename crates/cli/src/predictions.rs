@@ -170,11 +170,16 @@ pub(crate) fn make_folder_of(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes beside and renames, so that a file is there whole or not at all.
-pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
+pub(crate) fn check_is_no_folder(path: &Path) -> Result<()> {
     if path.is_dir() {
         bail!("{}: expected the name of a file, found a folder", path.display());
     }
+    Ok(())
+}
+
+/// Writes beside and renames, so that a file is there whole or not at all.
+pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
+    check_is_no_folder(path)?;
     // The parent of a bare file name is "", which is the working folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let path = if folder.is_some() { path.to_owned() } else { Path::new(".").join(path) };

@@ -44,6 +44,9 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     // dependencies as the other checks have them: the kernels take minutes to build.
     let packages = WITHOUT_LIBTORCH.iter().chain([&PROGRAM]).flat_map(|name| ["--package", name]);
     step(cargo_without_libtorch(workspace, "test").args(packages).args(NO_FEATURES))?;
+    // By itself, as its users build it.
+    let arguments = [&["--package", PROGRAM], NO_FEATURES].concat();
+    step(cargo_without_libtorch(workspace, "check").args(arguments))?;
     // The facade can do without, and everything can be checked and documented without.
     for features in ["--no-default-features", "--features=doc-only"] {
         step(cargo_without_libtorch(workspace, "check").args([
