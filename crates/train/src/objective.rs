@@ -1,5 +1,7 @@
 //! What pulls at a network: the labels by way of a loss, and perhaps a teacher.
 
+use std::sync::Arc;
+
 use softlabel_core::{Labels, Probabilities};
 use softlabel_losses::{
     Batch, CorrectnessHistory, CrossEntropy, LossOptions, LossTerm, Objective, Reduction, Target,
@@ -13,6 +15,10 @@ use crate::recipe::Loss;
 use crate::samples::label_tensor;
 use crate::teaching::{Hard, Teaching};
 use crate::{Error, Result};
+
+/// What ε of single samples are called, and where they lie.
+const EPSILONS: &str = "epsilons of samples";
+const UNIT: (f64, f64, &str) = (0.0, 1.0, "[0, 1]");
 
 /// The samples of one step.
 pub(crate) struct Step<'a> {
@@ -44,6 +50,8 @@ struct LabelLoss<'a> {
     sum: Sum,
     /// A distribution for every sample of the data set.
     soft_labels: Option<Tensor>,
+    /// ε of every sample of the data set.
+    epsilons: Option<Arc<[f64]>>,
     online: Option<OnlineLabelSmoothing>,
     history: Option<CorrectnessHistory>,
 }
@@ -87,7 +95,7 @@ impl<'a> Criterion<'a> {
                 teaching.begin(step.index)?;
                 let of_label = label_tensor(step.labels, logits.device())?;
                 let hard = || labels.forward(logits, step);
-                let hard = match (&labels.sum, labels.has_rows()) {
+                let hard = match (&labels.sum, labels.is_of_single_samples()) {
                     (Sum::CrossEntropy(hard), false) => Hard::CrossEntropy(hard),
                     _ => Hard::Other(&hard),
                 };
@@ -124,8 +132,11 @@ impl<'a> LabelLoss<'a> {
                 Ok(rows.f_view([-1, classes as i64])?.f_to_device(device)?)
             })
             .transpose()?;
+        let epsilons = settings.smoothing.of_samples();
+        let epsilons = epsilons.map(|file| file.read(samples, EPSILONS, UNIT)).transpose()?;
         let sum = Sum::CrossEntropy(CrossEntropy::new());
-        let mut loss = Self { settings, device, steps, sum, soft_labels, online, history };
+        let mut loss =
+            Self { settings, device, steps, sum, soft_labels, epsilons, online, history };
         loss.smooth(loss.smoothing(0)?)?;
         Ok(loss)
     }
@@ -163,9 +174,9 @@ impl<'a> LabelLoss<'a> {
         Ok(())
     }
 
-    /// Whether every sample has a distribution of its own.
-    fn has_rows(&self) -> bool {
-        self.settings.zipf_smoothing.is_some() || self.soft_labels.is_some()
+    /// Whether every sample has a distribution or an ε of its own.
+    fn is_of_single_samples(&self) -> bool {
+        self.settings.is_of_single_samples()
     }
 
     fn forward(&self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
@@ -186,6 +197,11 @@ impl<'a> LabelLoss<'a> {
             let rows = Tensor::f_from_slice(&rows)?.f_view(logits.size().as_slice())?;
             let rows = rows.f_to_device(self.device)?;
             return self.forward_target(logits, Target::Soft(&rows), step);
+        }
+        if let Some(epsilons) = &self.epsilons {
+            let epsilons: Vec<f64> = step.ids.iter().map(|&id| epsilons[id]).collect();
+            let target = Target::Smoothed { labels: &labels, epsilons: &epsilons };
+            return self.forward_target(logits, target, step);
         }
         self.forward_target(logits, Target::Hard(&labels), step)
     }
@@ -281,6 +297,10 @@ pub(crate) fn check_loss(
     };
     let smoothed = || Ok(loss.smoothing.at(0, 1)?.fused(classes).map(|_| ())?);
     smoothed().map_err(of("smoothing"))?;
+    if let Some(file) = loss.smoothing.of_samples() {
+        let read = || file.read(samples, EPSILONS, UNIT).map(|_| ());
+        read().map_err(of("smoothing.epsilon"))?;
+    }
     if let Some(weights) = &loss.class_weights {
         let counted = || {
             if weights.len() == classes {

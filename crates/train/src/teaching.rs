@@ -1,10 +1,13 @@
 //! A teacher at work: what it says of each batch, and what a student makes of it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use softlabel_data::seed;
-use softlabel_distill::{Distillation, Ensemble, MutualLearning, Teacher, TopK, VirtualTeacher};
+use softlabel_distill::{
+    Distillation, Ensemble, MutualLearning, Samples, Teacher, TopK, VirtualTeacher,
+};
 use softlabel_losses::{CrossEntropy, Target};
 use softlabel_posthoc::AnyCalibrator;
 use tch::{Kind, Tensor, no_grad_guard};
@@ -12,7 +15,7 @@ use tch::{Kind, Tensor, no_grad_guard};
 use crate::imitation::Imitation;
 use crate::model::{Forward, Network};
 use crate::objective::Step;
-use crate::recipe::Distill;
+use crate::recipe::{Distill, SampleNumbers};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -47,6 +50,9 @@ pub(crate) struct Teaching<'a> {
     /// With the labels, and without; at this step.
     both: Distillation,
     soft: Option<Distillation>,
+    /// Of all samples of the data set.
+    temperatures: Option<Arc<[f64]>>,
+    weights: Option<Arc<[f64]>>,
     kept_mass: (f64, u32),
 }
 
@@ -90,6 +96,13 @@ impl<'a> Teaching<'a> {
         };
         let dropping = seed::stream(training.seed, "dropout/beside");
         let kept_mass = (0.0, 0);
+        let samples = training.samples.train.subset.dataset().len();
+        let numbers = |file: &Option<SampleNumbers>, what, range| {
+            file.as_ref().map(|file| file.read(samples, what, range)).transpose()
+        };
+        let (hot, heavy) = ((0.01, 1000.0, "[0.01, 1000]"), (0.0, 1e6, "[0, 1000000]"));
+        let temperatures = numbers(&settings.sample_temperatures, "temperatures of samples", hot)?;
+        let weights = numbers(&settings.sample_weights, "weights of samples", heavy)?;
         let mut teaching = Self {
             settings,
             steps,
@@ -100,6 +113,8 @@ impl<'a> Teaching<'a> {
             dropping,
             both,
             soft: None,
+            temperatures,
+            weights,
             kept_mass,
         };
         teaching.set(0)?;
@@ -156,7 +171,7 @@ impl<'a> Teaching<'a> {
             self.both.check_impossible(&taught, classes, step.ids)?;
             let loss = match hard {
                 Hard::CrossEntropy(hard) => {
-                    self.distil(self.both, logits, &taught, hard, target)?
+                    self.distil(self.both, (logits, &taught), hard, target, step.ids)?
                 }
                 Hard::Other(hard) => {
                     let weight = self.settings.hard_weight(at, steps);
@@ -164,7 +179,7 @@ impl<'a> Teaching<'a> {
                         None => None,
                         Some(soft) => {
                             let hard = CrossEntropy::new();
-                            Some(self.distil(soft, logits, &taught, &hard, target)?)
+                            Some(self.distil(soft, (logits, &taught), &hard, target, step.ids)?)
                         }
                     };
                     match soft {
@@ -229,13 +244,20 @@ impl<'a> Teaching<'a> {
     fn distil(
         &mut self,
         distillation: Distillation,
-        logits: &Tensor,
-        taught: &Tensor,
+        (logits, taught): (&Tensor, &Tensor),
         hard: &CrossEntropy,
         target: Target<'_>,
+        ids: &[usize],
     ) -> Result<Tensor> {
         let Some((k, tail)) = self.settings.top_k else {
-            return Ok(distillation.forward(logits, taught, hard, target)?);
+            let of_batch = |all: &Arc<[f64]>| ids.iter().map(|&id| all[id]).collect::<Vec<_>>();
+            let temperatures = self.temperatures.as_ref().map(of_batch);
+            let soft_weights = self.weights.as_ref().map(of_batch);
+            let samples = Samples {
+                temperatures: temperatures.as_deref(),
+                soft_weights: soft_weights.as_deref(),
+            };
+            return Ok(distillation.forward_samples(logits, taught, hard, target, samples)?);
         };
         let temperature = distillation.temperature();
         let top = TopK::from_logits(taught, k, temperature)?.with_tail(tail);

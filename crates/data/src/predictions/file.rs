@@ -268,7 +268,8 @@ impl PredictionFile {
     /// Rows of a number a class, as they are: such as the votes of annotators before anything is added to them.
     ///
     /// Without a key the only array of `classes` columns, or all columns of a table but those that are called as labels
-    /// are. A key is the name of the array, or how the names of the columns begin.
+    /// are. A key is the name of the array, or how the names of the columns begin. Of one column, `[rows]` and `[rows, 1]`
+    /// are the same.
     ///
     /// # Errors
     /// [`Error::InFile`] with [`Error::NoArray`] if there is no such array, with [`Error::Ambiguous`] if there are
@@ -277,8 +278,7 @@ impl PredictionFile {
         const WHAT: &str = "rows of a number a class";
         let read = || match &self.content {
             Content::Arrays { arrays, .. } => {
-                let fits =
-                    |array: &&Array| matches!(array.info.shape[..], [_, width] if width == classes);
+                let fits = |array: &&Array| targets::has_columns(array, classes);
                 let fitting: Vec<_> = arrays.iter().filter(fits).collect();
                 let array = match (key, &fitting[..]) {
                     (Some(key), _) => self.named(arrays, WHAT, key)?,

@@ -69,9 +69,18 @@ pub(crate) fn of_array(
 
 /// A number a class in the rows of an array.
 pub(crate) fn rows_of_array(path: &Path, array: &Array, classes: usize) -> Result<Vec<f64>> {
-    match array.info.shape.as_slice() {
-        [_, width] if *width == classes => Ok(array.read(path)?.into_f64()),
-        _ => Err(wrong_array(array, format!("an array of shape [rows, {classes}]"))),
+    if has_columns(array, classes) {
+        return Ok(array.read(path)?.into_f64());
+    }
+    Err(wrong_array(array, format!("an array of shape [rows, {classes}]")))
+}
+
+/// Whether an array has so many columns, for one of which no axis is needed.
+pub(crate) fn has_columns(array: &Array, columns: usize) -> bool {
+    match array.info.shape[..] {
+        [_] => columns == 1,
+        [_, width] => width == columns,
+        _ => false,
     }
 }
 

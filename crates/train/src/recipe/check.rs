@@ -210,13 +210,31 @@ impl Recipe {
             known(&at(&["distill", "teacher"]), "model", model, self.models.keys())?;
         }
         let peers = matches!(distill.teacher, TeacherSource::Peers(_));
-        let has_rows = arm.loss.zipf_smoothing.is_some() || arm.loss.soft_labels.is_some();
-        let is_simple = arm.loss.is_cross_entropy() && !has_rows;
+        let is_simple = arm.loss.is_cross_entropy() && !arm.loss.is_of_single_samples();
         require(
             !peers || (is_simple && distill.top_k.is_none()),
             &at(&["distill", "teacher"]),
             "peers learn from a cross-entropy of the labels and from all that the others say: \
              they do not go with other losses, nor with `top_k`",
+        )?;
+        for (key, file) in distill.of_samples() {
+            let path = [&["arms", name, "distill"], &[key][..]].concat();
+            require(
+                file.is_none() || !peers,
+                &path,
+                "does not go with peers, who have no number of a sample's own",
+            )?;
+            require(
+                file.is_none() || distill.top_k.is_none(),
+                &path,
+                "does not go with `top_k`, which has one number for all samples",
+            )?;
+        }
+        require(
+            distill.sample_temperatures.is_none()
+                || !matches!(distill.teacher, TeacherSource::Several { .. }),
+            &at(&["distill", "sample_temperatures"]),
+            "does not go with several teachers, whose probabilities are averaged at one temperature",
         )?;
         require(
             distill.features.is_empty() || matches!(distill.teacher, TeacherSource::Arm(_)),
@@ -370,6 +388,18 @@ impl Loss {
                 ),
             )?;
         }
+        let of_samples = self.smoothing.of_samples().is_some();
+        require(
+            !of_samples || self.soft_labels.is_none(),
+            &["arms", arm, "loss", "smoothing", "epsilon"],
+            "a file with a number for each sample does not go with `soft_labels`: \
+             expected one number for all",
+        )?;
+        require(
+            !of_samples || !self.is_mixed(),
+            &["arms", arm, "loss", "smoothing", "epsilon"],
+            "a file with a number for each sample does not go with `mixup` or `cutmix`",
+        )?;
         let bad = |weight: &&f64| !(**weight >= 0.0 && weight.is_finite());
         if let Some(weight) = self.class_weights.iter().flatten().find(bad) {
             let message = format!("a weight must be finite and not negative, found {weight:?}");

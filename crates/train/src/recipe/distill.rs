@@ -10,7 +10,7 @@ use softlabel_targets::Schedule;
 use toml::{Table, Value};
 
 use super::calibrate::{Fit, or_none};
-use super::{FeatureTerm, TeacherSource};
+use super::{FeatureTerm, SampleNumbers, TeacherSource};
 
 /// How an arm is taught, and by whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub(crate) struct Distill {
     pub(crate) top_k: Option<(usize, Tail)>,
     /// What is learned from the layers below the logits.
     pub(crate) features: Vec<FeatureTerm>,
+    /// A temperature for each sample, in the place of the one temperature.
+    pub(crate) sample_temperatures: Option<SampleNumbers>,
+    /// What the soft loss of each sample is multiplied by.
+    pub(crate) sample_weights: Option<SampleNumbers>,
     scheduled: Vec<(&'static str, Schedule)>,
     /// The other keys of the distillation.
     rest: Table,
@@ -46,6 +50,10 @@ struct Settings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     features: Vec<FeatureTerm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample_temperatures: Option<SampleNumbers>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample_weights: Option<SampleNumbers>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Schedule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     soft_weight: Option<Schedule>,
@@ -60,8 +68,18 @@ impl TryFrom<Settings> for Distill {
 
     fn try_from(settings: Settings) -> Result<Self, String> {
         let Settings { teacher, teacher_calibration, top_k, tail, features, rest, .. } = settings;
+        let Settings { sample_temperatures, sample_weights, .. } = settings;
+        let temperature = match (settings.temperature, &sample_temperatures) {
+            (Some(_), Some(_)) => {
+                let message = "stand in the place of `temperature`: expected one of the two";
+                return Err(format!("`sample_temperatures` {message}"));
+            }
+            // Of no sample.
+            (None, Some(_)) => Schedule::constant(1.0).ok(),
+            (temperature, None) => temperature,
+        };
         let scheduled = [
-            (TEMPERATURE, settings.temperature),
+            (TEMPERATURE, temperature),
             (SOFT_WEIGHT, settings.soft_weight),
             (HARD_WEIGHT, settings.hard_weight),
         ];
@@ -74,13 +92,23 @@ impl TryFrom<Settings> for Distill {
             return Err("`tail` goes with `top_k`".to_owned());
         }
         let top_k = top_k.map(|k| (k, tail.unwrap_or_default()));
-        let distill = Self { teacher, teacher_calibration, top_k, features, scheduled, rest };
+        let distill = Self {
+            teacher,
+            teacher_calibration,
+            top_k,
+            features,
+            sample_temperatures,
+            sample_weights,
+            scheduled,
+            rest,
+        };
         // An unknown key first: it may be the teacher's, misspelt.
         let tried = distill.at(0, 1).and_then(|_| distill.at(usize::MAX, usize::MAX));
         match tried {
             Err(error) if error.starts_with("unknown field") => Err(error.replacen(
                 "expected one of ",
-                "expected one of `teacher`, `teacher_calibration`, `top_k`, `tail`, `features`, ",
+                "expected one of `teacher`, `teacher_calibration`, `top_k`, `tail`, `features`, \
+                 `sample_temperatures`, `sample_weights`, ",
                 1,
             )),
             _ if missing => Err("missing field `teacher`".to_owned()),
@@ -96,7 +124,7 @@ impl From<Distill> for Settings {
     fn from(distill: Distill) -> Self {
         let of = |key| distill.schedule(key).cloned();
         Self {
-            temperature: of(TEMPERATURE),
+            temperature: of(TEMPERATURE).filter(|_| distill.sample_temperatures.is_none()),
             soft_weight: of(SOFT_WEIGHT),
             hard_weight: of(HARD_WEIGHT),
             teacher: Some(distill.teacher),
@@ -104,6 +132,8 @@ impl From<Distill> for Settings {
             top_k: distill.top_k.map(|(k, _)| k),
             tail: distill.top_k.map(|(_, tail)| tail),
             features: distill.features,
+            sample_temperatures: distill.sample_temperatures,
+            sample_weights: distill.sample_weights,
             rest: distill.rest,
         }
     }
@@ -174,8 +204,19 @@ impl Distill {
         self.scheduled.iter().find_map(bad)
     }
 
-    /// The temperature of the teacher, if it stays.
+    /// The files with a number for each sample, by their keys.
+    pub(crate) fn of_samples(&self) -> [(&'static str, Option<&SampleNumbers>); 2] {
+        [
+            ("sample_temperatures", self.sample_temperatures.as_ref()),
+            ("sample_weights", self.sample_weights.as_ref()),
+        ]
+    }
+
+    /// The temperature of the teacher, if it stays and is that of all samples.
     pub(crate) fn constant_temperature(&self) -> Option<f64> {
+        if self.sample_temperatures.is_some() {
+            return None;
+        }
         self.schedule(TEMPERATURE).and_then(Schedule::as_constant)
     }
 

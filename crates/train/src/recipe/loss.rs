@@ -16,6 +16,9 @@ use softlabel_targets::{
     Schedule, Smoothing, ZipfSmoothing,
 };
 
+use toml::{Table, Value};
+
+use super::SampleNumbers;
 use super::soft_labels::SoftLabelFile;
 
 /// What mistakes cost: cross-entropy over smoothed labels, and what is added to it or stands in its place.
@@ -131,6 +134,7 @@ enum ScheduledAmount {
     /// In [0, 1].
     One(Schedule),
     PerClass(Vec<Epsilon>),
+    PerSample(SampleNumbers),
     /// Never above 0.
     Negative(Schedule),
 }
@@ -149,11 +153,12 @@ struct SmoothingSettings {
     prior: Option<Prior>,
 }
 
-/// A number or a schedule, all of it in [0, 1], or a list with a number for each class.
+/// A number or a schedule, all of it in [0, 1], a list with a number for each class, or a file with one for each sample.
 #[derive(Clone)]
 enum Epsilons {
     One(Schedule),
     PerClass(Vec<Epsilon>),
+    PerSample(SampleNumbers),
 }
 
 /// A number below 0, or a schedule that is never above.
@@ -172,6 +177,13 @@ impl Loss {
     /// Whether it is cross-entropy with weight 1 and nothing else.
     pub(crate) fn is_cross_entropy(&self) -> bool {
         self.terms.is_empty() && self.weight == Weight::default()
+    }
+
+    /// Whether every sample has a distribution or an ε of its own.
+    pub(crate) fn is_of_single_samples(&self) -> bool {
+        self.zipf_smoothing.is_some()
+            || self.soft_labels.is_some()
+            || self.smoothing.of_samples().is_some()
     }
 
     /// Whether images are mixed.
@@ -252,6 +264,8 @@ impl ScheduledSmoothing {
         let amount: Amount = match &self.amount {
             ScheduledAmount::One(schedule) => Epsilon::new(schedule.at(step, steps))?.into(),
             ScheduledAmount::PerClass(epsilons) => epsilons.clone().into(),
+            // Only its prior counts.
+            ScheduledAmount::PerSample(_) => Epsilon::ZERO.into(),
             ScheduledAmount::Negative(schedule) => match schedule.at(step, steps) {
                 0.0 => Epsilon::ZERO.into(),
                 below => NegativeEpsilon::new(below)?.into(),
@@ -266,7 +280,15 @@ impl ScheduledSmoothing {
             ScheduledAmount::One(schedule) | ScheduledAmount::Negative(schedule) => {
                 schedule.as_constant().is_some()
             }
-            ScheduledAmount::PerClass(_) => true,
+            ScheduledAmount::PerClass(_) | ScheduledAmount::PerSample(_) => true,
+        }
+    }
+
+    /// The file with an ε for each sample, if that is where they are.
+    pub(crate) fn of_samples(&self) -> Option<&SampleNumbers> {
+        match &self.amount {
+            ScheduledAmount::PerSample(file) => Some(file),
+            _ => None,
         }
     }
 
@@ -275,7 +297,7 @@ impl ScheduledSmoothing {
         match &self.amount {
             ScheduledAmount::One(schedule) => schedule.as_constant() == Some(0.0),
             ScheduledAmount::PerClass(epsilons) => epsilons.iter().all(|e| *e == Epsilon::ZERO),
-            ScheduledAmount::Negative(_) => false,
+            ScheduledAmount::PerSample(_) | ScheduledAmount::Negative(_) => false,
         }
     }
 }
@@ -296,6 +318,7 @@ impl TryFrom<SmoothingSettings> for ScheduledSmoothing {
         let amount = match (settings.epsilon, settings.negative_epsilon) {
             (Some(Epsilons::One(schedule)), None) => ScheduledAmount::One(schedule),
             (Some(Epsilons::PerClass(epsilons)), None) => ScheduledAmount::PerClass(epsilons),
+            (Some(Epsilons::PerSample(file)), None) => ScheduledAmount::PerSample(file),
             (None, Some(NegativeEpsilons(schedule))) => ScheduledAmount::Negative(schedule),
             (None, None) => {
                 let (key, alternative) = ("epsilon", "negative_epsilon");
@@ -327,6 +350,7 @@ impl From<ScheduledSmoothing> for SmoothingSettings {
         let (epsilon, negative_epsilon) = match amount {
             ScheduledAmount::One(schedule) => (Some(Epsilons::One(schedule)), None),
             ScheduledAmount::PerClass(epsilons) => (Some(Epsilons::PerClass(epsilons)), None),
+            ScheduledAmount::PerSample(file) => (Some(Epsilons::PerSample(file)), None),
             ScheduledAmount::Negative(schedule) => (None, Some(NegativeEpsilons(schedule))),
         };
         let (convention, prior) = match prior {
@@ -342,6 +366,7 @@ impl Serialize for Epsilons {
         match self {
             Self::One(schedule) => schedule.serialize(serializer),
             Self::PerClass(epsilons) => epsilons.serialize(serializer),
+            Self::PerSample(file) => file.serialize(serializer),
         }
     }
 }
@@ -359,7 +384,9 @@ impl<'de> Visitor<'de> for EpsilonsVisitor {
     type Value = Epsilons;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a number, a list with a number for each class, or a schedule")
+        formatter.write_str(
+            "a number, a list with a number for each class, a schedule, or a file with a number for each sample",
+        )
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Epsilons, E> {
@@ -383,7 +410,14 @@ impl<'de> Visitor<'de> for EpsilonsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Epsilons, A::Error> {
-        let schedule = Schedule::deserialize(MapAccessDeserializer::new(map))?;
+        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        let is_file = table.contains_key("file");
+        let value = Value::Table(table);
+        let plain = |error: toml::de::Error| de::Error::custom(error.message());
+        if is_file {
+            return SampleNumbers::deserialize(value).map(Epsilons::PerSample).map_err(plain);
+        }
+        let schedule = Schedule::deserialize(value).map_err(plain)?;
         let (low, high) = schedule.range();
         for bound in [low, high] {
             Epsilon::new(bound).map_err(de::Error::custom)?;

@@ -11,6 +11,7 @@ mod features;
 mod loss;
 mod overrides;
 mod parse;
+mod sample_numbers;
 mod soft_labels;
 mod teacher;
 
@@ -25,6 +26,7 @@ pub(crate) use distill::Distill;
 pub use error::RecipeError;
 pub(crate) use features::{FeatureKind, FeatureTerm};
 pub(crate) use loss::{Loss, Term, Weight};
+pub(crate) use sample_numbers::SampleNumbers;
 pub(crate) use teacher::{Pixels, TeacherSource};
 
 /// A checked experiment. The keys of the file are the fields below.

@@ -57,7 +57,23 @@ distill = { teacher = "hard", teacher_calibration = "temperature", temperature =
 model = "linear"
 loss.smoothing = { epsilon = 0.3, convention = "mixture" }
 distill = { teacher = "hard", temperature = 3, soft_weight = 0.25, hard_weight = 0.5 }
+[arms.own_epsilons]
+model = "linear"
+loss.smoothing = { epsilon = { file = "SAMPLES", key = "epsilon" }, convention = "mixture" }
+[arms.own_temperatures]
+model = "linear"
+[arms.own_temperatures.distill]
+teacher = "hard"
+sample_temperatures = { file = "SAMPLES", key = "temperature" }
+sample_weights = { file = "SAMPLES", key = "weight" }
+soft_weight = 0.5
+hard_weight = 0
 "#;
+
+/// ε, T and weight of a sample, where each has its own.
+fn own(id: usize) -> [f64; 3] {
+    [(id % 5) as f64 / 10.0, 1.0 + (id % 4) as f64, (id % 3) as f64 / 2.0]
+}
 
 type Matrix = Vec<Vec<f64>>;
 
@@ -81,7 +97,15 @@ struct Run {
 
 impl Run {
     fn new(folder: &Path) -> Self {
-        let (folder, _, events) = run(RECIPE, folder).unwrap();
+        let files = tempdir().unwrap();
+        let samples = files.path().join("samples.csv");
+        let count = Source::Digits.load(None).unwrap().pool().len();
+        let line = |id| own(id).map(|number| number.to_string()).join(",");
+        let lines: Vec<String> = (0..count).map(line).collect();
+        std::fs::write(&samples, format!("epsilon,temperature,weight\n{}\n", lines.join("\n")))
+            .unwrap();
+        let recipe = RECIPE.replace("SAMPLES", samples.to_str().unwrap());
+        let (folder, _, events) = run(&recipe, folder).unwrap();
         let fitted = events.iter().find_map(|event| match event {
             Event::Fit { calibration, temperature, .. }
                 if *calibration == Calibration::TEMPERATURE =>
@@ -115,24 +139,36 @@ impl Run {
 
     /// The gradient of cross-entropy where the label has `label` and each other class `other`, times `weight`.
     fn hard(&self, weight: f64, label: f64, other: f64) -> Matrix {
-        let rows = self.logits("start", "train");
-        let gradient = |(row, &observed): (Vec<f64>, &usize)| -> Vec<f64> {
+        self.hard_of(weight, |_| (label, other))
+    }
+
+    /// The same, by the id of the sample.
+    fn hard_of(&self, weight: f64, target: impl Fn(usize) -> (f64, f64)) -> Matrix {
+        let rows = self.logits("start", "train").into_iter().zip(self.splits.train.ids());
+        let gradient = |((row, &id), &observed): ((Vec<f64>, &usize), &usize)| -> Vec<f64> {
+            let (label, other) = target(id);
             let target = |class| if class == observed { label } else { other };
             let p = softmax(&row, 1.0).into_iter().enumerate();
             p.map(|(class, p)| weight * (p - target(class)) / self.train.len() as f64).collect()
         };
-        rows.into_iter().zip(&self.observed).map(gradient).collect()
+        rows.zip(&self.observed).map(gradient).collect()
     }
 
     /// The gradient of factor · KL(teacher ‖ student) at a temperature, the teacher's logits divided by `cooling`.
     fn soft(&self, factor: f64, temperature: f64, cooling: f64) -> Matrix {
+        self.soft_of(|_| (factor, temperature), cooling)
+    }
+
+    /// The same, with factor and temperature by the id of the sample.
+    fn soft_of(&self, sample: impl Fn(usize) -> (f64, f64), cooling: f64) -> Matrix {
         let (rows, teacher) = (self.logits("start", "train"), self.logits("hard", "train"));
-        let gradient = |(row, teacher): (Vec<f64>, Vec<f64>)| -> Vec<f64> {
+        let gradient = |((row, teacher), &id): ((Vec<f64>, Vec<f64>), &usize)| -> Vec<f64> {
+            let (factor, temperature) = sample(id);
             let (p, q) = (softmax(&row, temperature), softmax(&teacher, cooling * temperature));
             let scale = factor / temperature / self.train.len() as f64;
             p.into_iter().zip(q).map(|(p, q)| scale * (p - q)).collect()
         };
-        rows.into_iter().zip(teacher).map(gradient).collect()
+        rows.into_iter().zip(teacher).zip(self.splits.train.ids()).map(gradient).collect()
     }
 
     /// Test logits after a step down a gradient.
@@ -182,6 +218,23 @@ fn every_loss_moves_the_weights_as_its_gradient_says() {
     let both = run.hard(0.5, 0.73, 0.03).into_iter().zip(run.soft(0.25 * 9.0, 3.0, 1.0));
     let sum = |(a, b): (Vec<f64>, Vec<f64>)| a.iter().zip(b).map(|(a, b)| a + b).collect();
     run.check("both", &both.map(sum).collect());
+}
+
+/// Numbers of single samples come out of their file by the id of the sample, not by its place in a batch or a split.
+#[test]
+fn every_sample_may_have_numbers_of_its_own() {
+    let folder = tempdir().unwrap();
+    let run = Run::new(folder.path());
+    let smoothed = |id| {
+        let [epsilon, ..] = own(id);
+        (1.0 - epsilon + epsilon / 10.0, epsilon / 10.0)
+    };
+    run.check("own_epsilons", &run.hard_of(1.0, smoothed));
+    let taught = |id| {
+        let [_, temperature, weight] = own(id);
+        (0.5 * weight * temperature.powi(2), temperature)
+    };
+    run.check("own_temperatures", &run.soft_of(taught, 1.0));
 }
 
 #[test]

@@ -204,6 +204,62 @@ fn votes_of_annotators_stand_in_the_place_of_labels() {
     assert!(source.to_string().contains("expected 1797, one a sample"), "{source}");
 }
 
+/// A file of ε, one a sample: where all are the same it is one ε for all, to rounding, also beside other terms and under
+/// distillation; what is of another size or out of range is refused before anything is trained.
+#[test]
+fn every_sample_may_have_an_epsilon_of_its_own() {
+    let folder = tempdir().unwrap();
+    let file = |name: &str, numbers: &[f64]| {
+        let path = folder.path().join(name);
+        let text: String = numbers.iter().map(|number| format!("{number}\n")).collect();
+        std::fs::write(&path, format!("epsilon\n{text}")).unwrap();
+        format!("{{ file = '{}' }}", path.display())
+    };
+    let same = file("same.csv", &[0.2; 1797]);
+    let terms = "terms = [{ kind = 'entropy', weight = 0.01 }]";
+    let taught = "[arms.NAME.distill]\nteacher = 'one'\ntemperature = 2\nsoft_weight = 0.5\nhard_weight = 0.5\n";
+    let mut text = HEAD.to_owned();
+    for (name, epsilon, more) in [
+        ("one", "0.2", ""),
+        ("own", &*same, ""),
+        ("one_of_two", "0.2", terms),
+        ("own_of_two", &*same, terms),
+    ] {
+        let smoothing = format!("smoothing = {{ epsilon = {epsilon}, convention = 'mixture' }}");
+        text += &arm(name, &format!("{smoothing}\n{more}"));
+    }
+    for (name, epsilon) in [("one_taught", "0.2"), ("own_taught", &*same)] {
+        let smoothing = format!("smoothing = {{ epsilon = {epsilon}, convention = 'mixture' }}");
+        text += &arm(name, &smoothing);
+        text += &taught.replace("NAME", name);
+    }
+    let (_, outcome, _) = run(&text, &folder.path().join("run")).unwrap();
+    let of = |name| outcome.summary.row(name, &Calibration::NONE).unwrap().metrics.nll.mean;
+    for (one, own) in [("one", "own"), ("one_of_two", "own_of_two"), ("one_taught", "own_taught")] {
+        assert!((of(one) - of(own)).abs() < 1e-4, "{own}: {} for {}", of(own), of(one));
+    }
+    assert!((of("one") - of("one_taught")).abs() > 1e-3);
+
+    for (numbers, expected) in [
+        (
+            vec![0.2; 1796],
+            "epsilons of samples: expected 1797, one a sample of the data set, found 1796",
+        ),
+        (
+            [vec![0.2; 1796], vec![1.5]].concat(),
+            "epsilons of samples: expected numbers in [0, 1], found 1.5 for sample 1796",
+        ),
+    ] {
+        let bad = file("bad.csv", &numbers);
+        let smoothing = format!("smoothing = {{ epsilon = {bad}, convention = 'mixture' }}");
+        let recipe = Recipe::parse("x.toml", &(HEAD.to_owned() + &arm("x", &smoothing)), &[]);
+        let error = Experiment::prepare(recipe.unwrap(), None, Device::Cpu).unwrap_err();
+        let Error::Loss { key, source } = &error else { panic!("{error}") };
+        assert_eq!(key, "arms.x.loss.smoothing.epsilon");
+        assert_eq!(source.to_string(), expected);
+    }
+}
+
 /// Wrong keys and values are errors on their line that name what is wrong.
 #[test]
 fn what_is_wrong_with_a_loss_is_named() {
@@ -249,6 +305,22 @@ fn what_is_wrong_with_a_loss_is_named() {
             "must be in [0, 1], found 2",
         ),
         ("smoothing = { epsilon = [], convention = 'mixture' }", "an epsilon for each class"),
+        (
+            "smoothing = { epsilon = { file = 'e.npy', keys = 'e' }, convention = 'mixture' }",
+            "unknown field `keys`",
+        ),
+        (
+            "smoothing = { epsilon = { kind = 'linear', from = 0 }, convention = 'mixture' }",
+            "schedule of kind linear needs `from` and `to`",
+        ),
+        (
+            "smoothing = { epsilon = { file = 'e.npy' }, convention = 'mixture' }\nmixup = { alpha = 1 }",
+            "arms.x.loss.smoothing.epsilon: a file with a number for each sample does not go with `mixup`",
+        ),
+        (
+            "smoothing = { epsilon = { file = 'e.npy' }, convention = 'mixture' }\nsoft_labels = { file = 'v.npy' }",
+            "does not go with `soft_labels`",
+        ),
         (
             "smoothing = { epsilon = 0.1, prior = { kind = 'ordinal' } }",
             "needs `distance` and `scale`",

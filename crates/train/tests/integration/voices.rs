@@ -241,6 +241,22 @@ fn what_does_not_go_together_is_said_where_it_stands() {
         ("{ peers = [\"small\"] }", "top_k = 2", "nor with `top_k`"),
         ("\"first\"", "tail = \"bucket\"", "`tail` goes with `top_k`"),
         ("{ peers = [\"small\"] }", "features = [{ kind = \"hint\" }]", "no other has layers"),
+        (
+            "{ peers = [\"small\"] }",
+            "sample_weights = { file = \"w.npy\" }",
+            "sample_weights: does not go with peers",
+        ),
+        (
+            "\"first\"",
+            "top_k = 2\nsample_weights = { file = \"w.npy\" }",
+            "sample_weights: does not go with `top_k`",
+        ),
+        (
+            "\"first\"",
+            "sample_temperatures = { file = \"t.npy\" }",
+            "stand in the place of `temperature`: expected one of the two",
+        ),
+        ("\"first\"", "sample_weights = { path = \"w.npy\" }", "unknown field `path`"),
         ("\"first\"", "features = [{ kind = \"hint\", gamma = 1 }]", "gamma"),
         ("\"first\"", "features = [{ kind = \"hints\" }]", "hints"),
         (
