@@ -5,6 +5,7 @@
 
 use rand::{Rng, RngExt};
 use softlabel_data::ImageShape;
+use softlabel_distill::LinearHead;
 use tch::{Device, Tensor};
 
 use crate::recipe::Model;
@@ -126,7 +127,8 @@ impl Network {
 
     /// Layers and logits of images `[n, channels, height, width]`.
     pub(crate) fn forward(&self, images: &Tensor) -> Result<Forward> {
-        self.through(images, Ok)
+        let (layers, features) = self.below(images, Ok)?;
+        Ok(Forward { layers, logits: self.output.linear(&features)?, features })
     }
 
     /// The same in a training step, which drops some of the outputs of hidden layers and scales the others up.
@@ -135,11 +137,40 @@ impl Network {
         images: &Tensor,
         random: &mut impl Rng,
     ) -> Result<Forward> {
+        let (layers, features) = self.below_training(images, random)?;
+        Ok(Forward { layers, logits: self.output.linear(&features)?, features })
+    }
+
+    /// What the last layer sees of images, `[n, D]`.
+    pub(crate) fn features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.below(images, Ok)?.1)
+    }
+
+    /// The same in a training step.
+    pub(crate) fn features_training(
+        &self,
+        images: &Tensor,
+        random: &mut impl Rng,
+    ) -> Result<Tensor> {
+        Ok(self.below_training(images, random)?.1)
+    }
+
+    /// The last layer, on what it sees.
+    pub(crate) fn head<'a>(&'a self, features: &'a Tensor) -> LinearHead<'a> {
+        let Layer { weight, bias } = &self.output;
+        LinearHead { hidden: features, weight, bias: Some(bias) }
+    }
+
+    fn below_training(
+        &self,
+        images: &Tensor,
+        random: &mut impl Rng,
+    ) -> Result<(Vec<Tensor>, Tensor)> {
         if self.dropout == 0.0 {
-            return self.forward(images);
+            return self.below(images, Ok);
         }
         let keep = 1.0 - self.dropout;
-        self.through(images, |features| {
+        self.below(images, |features| {
             let mut draw = |_| if random.random_bool(keep) { f32_from(keep.recip()) } else { 0.0 };
             let mask: Vec<f32> = (0..features.numel()).map(&mut draw).collect();
             let mask = Tensor::f_from_slice(&mask)?.f_view(features.size().as_slice())?;
@@ -152,11 +183,12 @@ impl Network {
         &self.output.weight
     }
 
-    fn through(
+    /// What comes out of the layers below the last, and what that sees.
+    fn below(
         &self,
         images: &Tensor,
         mut drop: impl FnMut(Tensor) -> Result<Tensor>,
-    ) -> Result<Forward> {
+    ) -> Result<(Vec<Tensor>, Tensor)> {
         let mut layers = Vec::new();
         let mut features = images.shallow_clone();
         for layer in &self.convolutions {
@@ -169,7 +201,7 @@ impl Network {
             layers.push(features.shallow_clone());
             features = drop(features)?;
         }
-        Ok(Forward { layers, logits: self.output.linear(&features)?, features })
+        Ok((layers, features))
     }
 
     /// Logits of any number of images, without gradients, a thousand or so at a time.

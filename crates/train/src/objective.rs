@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use softlabel_core::{Labels, Probabilities};
+use softlabel_distill::LinearHead;
 use softlabel_losses::{
-    Batch, CorrectnessHistory, CrossEntropy, LossOptions, LossTerm, Objective, Reduction, Target,
+    Batch, CorrectnessHistory, CrossEntropy, LinearCrossEntropy, LossOptions, LossTerm, Objective,
+    Reduction, Target,
 };
 use softlabel_targets::{MixedLabels, OnlineLabelSmoothing, Smoothing};
 use softlabel_tensor::to_logits;
@@ -106,6 +108,23 @@ impl<'a> Criterion<'a> {
         Ok(loss)
     }
 
+    /// The loss of a step from what the last layer sees, whose logits are never there as a whole.
+    pub(crate) fn fused_loss(&mut self, head: LinearHead<'_>, step: &Step<'_>) -> Result<Tensor> {
+        let Self { labels, teaching } = self;
+        let smoothing = labels.smoothing(step.index)?;
+        let hard = cross_entropy(labels.settings, smoothing, labels.device)?;
+        if let Some(teaching) = teaching {
+            teaching.begin(step.index)?;
+        }
+        labels.with_target(None, step, |target| match teaching {
+            None => {
+                let loss = LinearCrossEntropy::new(hard);
+                Ok(loss.forward(head.hidden, head.weight, head.bias, target)?)
+            }
+            Some(teaching) => teaching.fused_loss(head, step, hard, target),
+        })
+    }
+
     /// What is learned from an epoch holds from the next on.
     pub(crate) fn finish_epoch(&mut self) -> Result<()> {
         self.labels.finish_epoch()
@@ -180,30 +199,40 @@ impl<'a> LabelLoss<'a> {
     }
 
     fn forward(&self, logits: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        self.with_target(Some(logits), step, |target| self.forward_target(logits, target, step))
+    }
+
+    /// What is made of the labels of a step, where they are ranked by the logits.
+    fn with_target(
+        &self,
+        logits: Option<&Tensor>,
+        step: &Step<'_>,
+        then: impl FnOnce(Target<'_>) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let labels = label_tensor(step.labels, self.device)?;
         if let Some(rows) = &self.soft_labels {
             let rows = rows.f_index_select(0, &index_tensor(step.ids, self.device)?)?;
-            return self.forward_target(logits, Target::Soft(&rows), step);
+            return then(Target::Soft(&rows));
         }
         if let Some(mixed) = step.mixed {
             let second = label_tensor(mixed.second(), self.device)?;
             let share_of_second = mixed.share_of_second();
             let target = Target::Mixed { first: &labels, second: &second, share_of_second };
-            return self.forward_target(logits, target, step);
+            return then(target);
         }
-        if let Some(settings) = self.settings.zipf_smoothing {
+        if let (Some(settings), Some(logits)) = (self.settings.zipf_smoothing, logits) {
             let ranked = to_logits::<f32>(&logits.f_detach()?)?;
             let rows = settings.zipf.rows(&ranked, step.labels, settings.epsilon)?;
             let rows = Tensor::f_from_slice(&rows)?.f_view(logits.size().as_slice())?;
             let rows = rows.f_to_device(self.device)?;
-            return self.forward_target(logits, Target::Soft(&rows), step);
+            return then(Target::Soft(&rows));
         }
         if let Some(epsilons) = &self.epsilons {
             let epsilons: Vec<f64> = step.ids.iter().map(|&id| epsilons[id]).collect();
             let target = Target::Smoothed { labels: &labels, epsilons: &epsilons };
-            return self.forward_target(logits, target, step);
+            return then(target);
         }
-        self.forward_target(logits, Target::Hard(&labels), step)
+        then(Target::Hard(&labels))
     }
 
     fn forward_target(

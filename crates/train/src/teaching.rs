@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 use softlabel_data::seed;
 use softlabel_distill::{
-    Distillation, Ensemble, MutualLearning, Samples, Teacher, TopK, VirtualTeacher,
+    Distillation, Ensemble, LinearDistillation, LinearHead, MutualLearning, Samples, Teacher, TopK,
+    VirtualTeacher,
 };
 use softlabel_losses::{CrossEntropy, Target};
 use softlabel_posthoc::AnyCalibrator;
@@ -45,7 +46,9 @@ pub(crate) struct Teaching<'a> {
     gate: Option<Network>,
     /// Learn at the same time.
     peers: Vec<Network>,
-    imitation: Option<(Imitation<'a>, Rc<Network>)>,
+    imitation: Option<Imitation<'a>>,
+    /// The teacher's, if it is an earlier arm.
+    network: Option<Rc<Network>>,
     dropping: ChaCha8Rng,
     /// With the labels, and without; at this step.
     both: Distillation,
@@ -81,18 +84,17 @@ impl<'a> Teaching<'a> {
             }
             _ => {}
         }
-        let imitation = match teacher.filter(|_| !settings.features.is_empty()) {
-            None => None,
-            Some(teacher) => {
+        let imitation = match &teacher {
+            Some(teacher) if !settings.features.is_empty() => {
                 let images = training.samples.train.images.f_narrow(0, 0, 2)?;
                 let _guard = no_grad_guard();
                 let layers = (network.forward(&images)?.layers, teacher.forward(&images)?.layers);
                 let (samples, seed) = (training.samples.train.subset.len(), training.seed);
                 let layers = (&layers.0[..], &layers.1[..]);
                 let (terms, device) = (&settings.features, training.device);
-                let imitation = Imitation::new(name, terms, layers, samples, seed, device)?;
-                Some((imitation, teacher))
+                Some(Imitation::new(name, terms, layers, samples, seed, device)?)
             }
+            _ => None,
         };
         let dropping = seed::stream(training.seed, "dropout/beside");
         let kept_mass = (0.0, 0);
@@ -110,6 +112,7 @@ impl<'a> Teaching<'a> {
             gate,
             peers,
             imitation,
+            network: teacher,
             dropping,
             both,
             soft: None,
@@ -124,7 +127,7 @@ impl<'a> Teaching<'a> {
     /// What is trained beside the student.
     pub(crate) fn parameters(&self) -> Vec<Tensor> {
         let networks = self.peers.iter().chain(&self.gate).flat_map(Network::parameters);
-        let imitation = self.imitation.iter().flat_map(|(imitation, _)| imitation.parameters());
+        let imitation = self.imitation.iter().flat_map(Imitation::parameters);
         networks.chain(imitation).collect()
     }
 
@@ -194,7 +197,7 @@ impl<'a> Teaching<'a> {
                 Some(of_gate) => loss.f_add(&of_gate)?,
             }
         };
-        if let Some((imitation, teacher)) = &mut self.imitation {
+        if let (Some(imitation), Some(teacher)) = (&mut self.imitation, &self.network) {
             let layers = {
                 let _guard = no_grad_guard();
                 teacher.forward(step.images)?.layers
@@ -206,6 +209,26 @@ impl<'a> Teaching<'a> {
             }
         }
         Ok(loss)
+    }
+
+    /// The loss of a step from what the last layers of student and teacher see, whose logits are never there as a whole.
+    pub(crate) fn fused_loss(
+        &self,
+        student: LinearHead<'_>,
+        step: &Step<'_>,
+        hard: CrossEntropy,
+        target: Target<'_>,
+    ) -> Result<Tensor> {
+        let Some(teacher) = &self.network else {
+            // The recipe was checked.
+            return Err(softlabel_core::Error::Empty { what: "the teacher" }.into());
+        };
+        let features = {
+            let _guard = no_grad_guard();
+            teacher.features(step.images)?
+        };
+        let distillation = LinearDistillation::new(self.both, hard)?;
+        Ok(distillation.forward(student, teacher.head(&features), target)?)
     }
 
     /// What the teacher says, and the loss of the gate if there is one.

@@ -82,12 +82,16 @@ impl<'a> Training<'a> {
                 if let Some(plan) = &plan {
                     images = mix(&images, plan)?;
                 }
-                let said = network.forward_training(&images, &mut dropping)?;
                 let index = usize::try_from(step).unwrap_or(usize::MAX);
                 let mixed = mixed.as_ref();
                 let (positions, ids) = (&positions[..], &sample_ids[..]);
                 let batch = Step { index, positions, ids, images: &images, labels: &labels, mixed };
-                let loss = criterion.loss(&said, &batch)?;
+                let loss = if arm.fuse_last_layer {
+                    let features = network.features_training(&images, &mut dropping)?;
+                    criterion.fused_loss(network.head(&features), &batch)?
+                } else {
+                    criterion.loss(&network.forward_training(&images, &mut dropping)?, &batch)?
+                };
                 let rate = settings.schedule.learning_rate(settings.learning_rate, step, steps);
                 optimizer.step(&loss, rate)?;
                 let weighed = loss.f_detach()?.f_mul_scalar(positions.len() as f64)?;
@@ -128,6 +132,10 @@ impl<'a> Training<'a> {
         let ids = &self.samples.train.subset.ids()[..count];
         let (positions, mixed) = (&positions[..], None);
         let step = Step { index: 0, positions, ids, images: &images, labels: &labels, mixed };
+        if arm.fuse_last_layer {
+            let features = network.features(&images)?;
+            return criterion.fused_loss(network.head(&features), &step).map(|_| ());
+        }
         criterion.loss(&network.forward(&images)?, &step).map(|_| ())
     }
 

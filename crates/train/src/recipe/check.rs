@@ -188,6 +188,9 @@ impl Recipe {
             require(*samples > 0, &at(&["save_features", "samples"]), "must be above 0, found 0")?;
         }
         arm.loss.check(name)?;
+        if arm.fuse_last_layer {
+            self.check_fused(name, arm)?;
+        }
         let mut fits = !arm.calibrate.is_empty() || arm.class_bias.is_some();
         if let Some(distill) = &arm.distill {
             self.check_distill(index, name, arm, distill)?;
@@ -197,6 +200,32 @@ impl Recipe {
             !fits || self.data.split.validation() > 0.0,
             &["data", "split", "validation"],
             format!("must be above 0, found 0: arm `{name}` fits a calibration on it"),
+        )
+    }
+
+    /// The last layer and the loss are one only where nothing else looks at the logits.
+    fn check_fused(&self, name: &str, arm: &Arm) -> Checked {
+        let path = ["arms", name, "fuse_last_layer"];
+        let Loss { online_smoothing, zipf_smoothing, .. } = &arm.loss;
+        require(
+            arm.loss.is_cross_entropy() && online_smoothing.is_none() && zipf_smoothing.is_none(),
+            &path,
+            "expected cross-entropy alone: terms, `online_smoothing` and `zipf_smoothing` need the logits",
+        )?;
+        let Some(distill) = &arm.distill else { return Ok(()) };
+        let is_biased = |teacher: &str| self.arms[teacher].class_bias.is_some();
+        require(
+            matches!(&distill.teacher, TeacherSource::Arm(teacher) if !is_biased(teacher))
+                && distill.teacher_calibration.is_none(),
+            &path,
+            "expected an earlier arm as the teacher, neither calibrated nor with a `class_bias`: \
+             no other has a last layer",
+        )?;
+        let of_samples = distill.of_samples().iter().any(|(_, file)| file.is_some());
+        require(
+            distill.top_k.is_none() && distill.features.is_empty() && !of_samples,
+            &path,
+            "does not go with `top_k`, `features` or numbers of single samples",
         )
     }
 

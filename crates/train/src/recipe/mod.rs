@@ -203,6 +203,9 @@ pub(crate) struct Arm {
     /// The teacher, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) distill: Option<Distill>,
+    /// Whether the last layer and the loss are one, so that the logits of a batch are never there as a whole.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) fuse_last_layer: bool,
     /// By how many pixels at most each image is moved, in each direction, anew every epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shift: Option<usize>,
@@ -227,8 +230,9 @@ impl Arm {
     /// Whether both are trained alike; they may be calibrated, compared and kept otherwise.
     pub(crate) fn trains_as(&self, other: &Self) -> bool {
         let trained = |arm: &Self| {
-            let Self { model, loss, distill, shift, omit_classes, .. } = arm.clone();
-            (model, loss, distill, shift, omit_classes)
+            let Self { model, loss, distill, fuse_last_layer, shift, omit_classes, .. } =
+                arm.clone();
+            (model, loss, distill, fuse_last_layer, shift, omit_classes)
         };
         trained(self) == trained(other)
     }
@@ -237,6 +241,11 @@ impl Arm {
     pub(crate) fn shown(&self, calibration: &Calibration) -> Option<&Fit> {
         self.calibrate.iter().find(|fit| fit.calibration == *calibration)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // What serde calls.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Constants from `from` to `to`, of which the one with the fewest errors is added to the logit of a class.

@@ -57,6 +57,15 @@ distill = { teacher = "hard", teacher_calibration = "temperature", temperature =
 model = "linear"
 loss.smoothing = { epsilon = 0.3, convention = "mixture" }
 distill = { teacher = "hard", temperature = 3, soft_weight = 0.25, hard_weight = 0.5 }
+[arms.mixture_fused]
+model = "linear"
+fuse_last_layer = true
+loss.smoothing = { epsilon = 0.3, convention = "mixture" }
+[arms.both_fused]
+model = "linear"
+fuse_last_layer = true
+loss.smoothing = { epsilon = 0.3, convention = "mixture" }
+distill = { teacher = "hard", temperature = 3, soft_weight = 0.25, hard_weight = 0.5 }
 [arms.own_epsilons]
 model = "linear"
 loss.smoothing = { epsilon = { file = "SAMPLES", key = "epsilon" }, convention = "mixture" }
@@ -217,7 +226,10 @@ fn every_loss_moves_the_weights_as_its_gradient_says() {
     run.check("taught_unscaled", &run.soft(1.0, 2.0, 1.0));
     let both = run.hard(0.5, 0.73, 0.03).into_iter().zip(run.soft(0.25 * 9.0, 3.0, 1.0));
     let sum = |(a, b): (Vec<f64>, Vec<f64>)| a.iter().zip(b).map(|(a, b)| a + b).collect();
-    run.check("both", &both.map(sum).collect());
+    let both: Matrix = both.map(sum).collect();
+    run.check("both", &both);
+    run.check("mixture_fused", &run.hard(1.0, 0.73, 0.03));
+    run.check("both_fused", &both);
 }
 
 /// Numbers of single samples come out of their file by the id of the sample, not by its place in a batch or a split.

@@ -113,6 +113,100 @@ fn nobody_and_peers_teach() {
     assert!((virtual_teacher - smoothed).abs() < 1e-3, "{virtual_teacher} {smoothed}");
 }
 
+/// A last layer that is one with the loss changes nothing but the memory: the same losses, epoch by epoch, to rounding.
+#[test]
+fn a_fused_last_layer_teaches_the_same() {
+    for (loss, distill) in [
+        ("loss.smoothing = { epsilon = 0.3, convention = \"mixture\" }", ""),
+        (
+            "loss = { smoothing = { epsilon = 0.1, convention = \"off_target\" }, z_loss = 1e-3 }",
+            "",
+        ),
+        ("loss.mixup = { alpha = 0.4 }", ""),
+        ("", "kind = \"reverse\"\nstandardize = true"),
+        ("loss.smoothing = { epsilon = 0.1, convention = \"mixture\" }", "kind = \"mse\""),
+        ("", "kind = { dkd = { alpha = 1, beta = 2 } }"),
+        (
+            "loss = { class_weights = [1, 2, 1, 1, 1, 1, 1, 1, 1, 1], mean_over = \"samples\" }",
+            "scale = \"one\"",
+        ),
+    ] {
+        let arm = |name: &str, fused: bool| {
+            let distill = match distill {
+                "" => String::new(),
+                keys => format!(
+                    "[arms.{name}.distill]\nteacher = \"second\"\nhard_weight = 0.5\n\
+                     temperature = {{ kind = \"linear\", from = 4, to = 2 }}\nsoft_weight = 0.5\n{keys}\n"
+                ),
+            };
+            format!(
+                "[arms.{name}]\nmodel = \"small\"\nfuse_last_layer = {fused}\n{loss}\n{distill}"
+            )
+        };
+        let text = format!("{HEAD}{}{}", arm("apart", false), arm("student", true));
+        let place = tempdir().unwrap();
+        let (_, _, events) = run(&text, place.path()).unwrap();
+        let losses = |name: &str| {
+            let of = |event: &Event| match event {
+                Event::Epoch { arm, train_loss, .. } if arm == name => Some(*train_loss),
+                _ => None,
+            };
+            events.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let (apart, fused) = (losses("apart"), losses("student"));
+        assert_eq!((apart.len(), fused.len()), (3, 3));
+        for (apart, fused) in apart.into_iter().zip(fused) {
+            assert!(
+                (apart - fused).abs() < 1e-4 * apart.abs(),
+                "{loss} {distill}: {apart} {fused}"
+            );
+        }
+        learns(&text);
+    }
+}
+
+#[test]
+fn a_last_layer_is_fused_where_nothing_else_needs_the_logits() {
+    let fused = |keys: &str| {
+        format!("{HEAD}[arms.student]\nmodel = \"small\"\nfuse_last_layer = true\n{keys}\n")
+    };
+    let taught = "temperature = 2, soft_weight = 1, hard_weight = 1";
+    for (keys, expected) in [
+        ("loss.terms = [{ kind = \"entropy\" }]".to_owned(), "expected cross-entropy alone"),
+        ("loss.online_smoothing = {}".to_owned(), "expected cross-entropy alone"),
+        (
+            format!("distill = {{ teacher = {{ peers = [\"small\"] }}, {taught} }}"),
+            "an earlier arm as the teacher",
+        ),
+        (
+            format!(
+                "distill = {{ teacher = \"first\", teacher_calibration = \"temperature\", {taught} }}"
+            ),
+            "neither calibrated",
+        ),
+        (
+            format!("distill = {{ teacher = \"first\", top_k = 2, {taught} }}"),
+            "does not go with `top_k`",
+        ),
+        (
+            format!(
+                "distill = {{ teacher = \"first\", features = [{{ kind = \"hint\" }}], {taught} }}"
+            ),
+            "does not go with `top_k`",
+        ),
+    ] {
+        let error = refused(&fused(&keys)).to_string();
+        assert!(error.contains(expected), "{keys}: {error}");
+        assert!(error.contains("arms.student.fuse_last_layer"), "{keys}: {error}");
+    }
+    // What the library says is said before anything is trained.
+    let keys = format!(
+        "distill = {{ teacher = \"first\", kind = {{ dist = {{ inter = 1, intra = 1 }} }}, {taught} }}"
+    );
+    let recipe = Recipe::parse("voices.toml", &fused(&keys), &[]).unwrap();
+    assert!(Experiment::prepare(recipe, None, Device::Cpu).is_err());
+}
+
 #[test]
 fn generations_are_arms_that_follow_each_other() {
     let mut text = HEAD.to_owned();
