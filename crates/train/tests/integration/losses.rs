@@ -211,8 +211,8 @@ fn every_sample_may_have_an_epsilon_of_its_own() {
     let folder = tempdir().unwrap();
     let file = |name: &str, numbers: &[f64]| {
         let path = folder.path().join(name);
-        let text: String = numbers.iter().map(|number| format!("{number}\n")).collect();
-        std::fs::write(&path, format!("epsilon\n{text}")).unwrap();
+        let lines: Vec<String> = numbers.iter().map(f64::to_string).collect();
+        std::fs::write(&path, format!("epsilon\n{}\n", lines.join("\n"))).unwrap();
         format!("{{ file = '{}' }}", path.display())
     };
     let same = file("same.csv", &[0.2; 1797]);
