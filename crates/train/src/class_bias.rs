@@ -46,6 +46,14 @@ impl ChosenBias {
     }
 }
 
+/// Logits with the constant that was chosen, if one was.
+pub(crate) fn biased(bias: Option<ChosenBias>, logits: &Tensor) -> Result<Tensor> {
+    match bias {
+        Some(bias) => bias.apply(logits),
+        None => Ok(logits.shallow_clone()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,6 +71,25 @@ pub enum Error {
         /// The loss.
         loss: f64,
     },
+    /// The loss is no number before anything is trained.
+    #[error(
+        "the loss of the first samples is {loss} before anything is trained: what is asked of the student is \
+         infinite for this teacher (classes that only one of the two has, temperatures far apart)"
+    )]
+    Untrainable {
+        /// The loss.
+        loss: f64,
+    },
+    /// A loss about samples together does not exist for as few as the last batch of an epoch has.
+    #[error(
+        "the last batch of an epoch has {samples} samples ({source}): expected another `training.batch_size`"
+    )]
+    LastBatch {
+        /// How many it has.
+        samples: usize,
+        /// What was expected of them.
+        source: Box<Error>,
+    },
     /// The network says nothing any more.
     #[error(
         "arm `{arm}`, seed {seed}: logits are not finite after epoch {epoch}: training diverged \
@@ -138,6 +157,18 @@ pub enum Error {
         path: std::path::PathBuf,
         /// Why not.
         source: softlabel_tensor::Error,
+    },
+    /// What a cache has of its teacher is not enough for what is to be taught.
+    #[error(
+        "{}: the cache has the {kept} largest logits of a sample, and of the others their mass at a temperature of 1: \
+         expected `top_k` of at most {kept}, with a `temperature` of 1 or `tail = \"renormalized\"`, one teacher \
+         and no `teacher_calibration` (for all else write it with `--encoding f16`)", .path.display()
+    )]
+    LargestAlone {
+        /// The folder of the cache.
+        path: std::path::PathBuf,
+        /// How many it has.
+        kept: usize,
     },
     /// There is no such arm.
     #[error("there is no arm `{arm}`; expected one of: {}", .arms.join(", "))]

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use softlabel_core::{Error as ValueError, Logits};
 use softlabel_data::{Data, SavedPredictions, predictions::Origin};
-use softlabel_distill::{Teacher, TeacherLogits};
 use softlabel_metrics::Predictions;
 use softlabel_posthoc::{AnyCalibrator, Calibrator, FitOutcome};
 use softlabel_results::{
@@ -21,9 +20,10 @@ use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::calibration::{FitOf, temperature};
-use crate::class_bias::ChosenBias;
+use crate::class_bias::{ChosenBias, biased};
 use crate::event::Event;
 use crate::features::features;
+use crate::lesson::Lesson;
 use crate::model::Network;
 use crate::objective::check_loss;
 use crate::recipe::{Arm, Distill, Fit, Recipe};
@@ -98,7 +98,9 @@ impl Experiment {
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
         for (name, arm) in &recipe.arms {
             if let Some(distill) = &arm.distill {
-                experiment.check_teaching(&training, name, distill)?;
+                let key = format!("arms.{name}.distill");
+                let named = |source| Error::Loss { key, source: Box::new(source) };
+                experiment.check_teaching(&training, name, distill).map_err(named)?;
             }
         }
         Ok(experiment)
@@ -266,26 +268,6 @@ struct Trained {
     test: Tensor,
 }
 
-/// What a trained arm leaves to its students.
-struct Lesson {
-    /// Logits of the training samples, in their order.
-    logits: Tensor,
-    /// Fitted on the validation split.
-    maps: HashMap<Calibration, AnyCalibrator>,
-    network: Rc<Network>,
-}
-
-impl Lesson {
-    /// What a student hears: the logits as they are, or what a fitted map makes of them.
-    fn teacher(&self, ids: &[usize], wanted: Option<&Fit>) -> Result<Teacher> {
-        let teacher = Teacher::from(TeacherLogits::new(&self.logits)?.with_ids(ids)?);
-        match wanted.and_then(|fit| self.maps.get(&fit.calibration)) {
-            None => Ok(teacher),
-            Some(map) => Ok(teacher.calibrated(map.clone())?),
-        }
-    }
-}
-
 /// libtorch's own number of threads, which belongs to the process, for as long as a run needs another.
 struct LibtorchThreads {
     before: i32,
@@ -356,16 +338,13 @@ impl SeedRun<'_> {
             let said = &trained[at].2;
             self.save_features(&run, &said.network)?;
             let bias = self.class_bias(&run, said)?;
-            let biased = |logits: &Tensor| match bias {
-                Some(bias) => bias.apply(logits),
-                None => Ok(logits.shallow_clone()),
-            };
-            let [taught, validation, test] =
-                [biased(&said.train)?, biased(&said.validation)?, biased(&said.test)?];
-            let maps = self.judge(&run, &taught, &validation, &test)?;
+            let [logits, validation, test] =
+                [&said.train, &said.validation, &said.test].map(|logits| biased(bias, logits));
+            let logits = logits?;
+            let maps = self.judge(&run, &logits, &validation?, &test?)?;
             if run.is_teacher() {
                 let network = Rc::clone(&said.network);
-                lessons.insert(name, Lesson { logits: taught, maps, network });
+                lessons.insert(name, Lesson { network, bias, logits, maps });
             }
             let seconds = started.elapsed().as_secs_f64();
             self.timings.push(Timing { arm: name.clone(), seed: training.seed, seconds });
@@ -380,10 +359,11 @@ impl SeedRun<'_> {
         let training = self.training;
         let epochs = training.recipe.training.epochs;
         self.tell(Event::Training { arm: name.to_owned(), seed: training.seed, epochs });
-        let ids = training.samples.train.subset.ids();
-        let mut of_arm = |teacher: &str, wanted: Option<&Fit>| match lessons.get(teacher) {
-            Some(lesson) => Ok((lesson.teacher(ids, wanted)?, Some(Rc::clone(&lesson.network)))),
-            None => Err(Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() }),
+        let (part, moved) = (&training.samples.train, arm.shift.is_some());
+        let mut of_arm = |teacher: &str, wanted: Option<&Fit>| {
+            let unknown = || Error::NoArm { arm: teacher.to_owned(), arms: Vec::new() };
+            let lesson = lessons.get(teacher).ok_or_else(unknown)?;
+            Ok((lesson.teacher(part, wanted, moved)?, Some(Rc::clone(&lesson.network))))
         };
         let mut mentor = None;
         if let Some(distill) = &arm.distill {

@@ -49,6 +49,7 @@ mod event;
 mod experiment;
 mod features;
 mod imitation;
+mod lesson;
 mod mentors;
 mod mixing;
 mod model;

@@ -55,6 +55,10 @@ impl Layer {
         Ok(Self { weight: parameter(shape)?, bias: parameter(&shape[..1])? })
     }
 
+    fn shallow_clone(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
+    }
+
     fn linear(&self, input: &Tensor) -> Result<Tensor> {
         Ok(input.f_linear(&self.weight, Some(&self.bias))?)
     }
@@ -123,6 +127,17 @@ impl Network {
             output: layer(&output)?,
             dropout: model.dropout,
         })
+    }
+
+    /// The same network with the same weights in memory.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let all = |layers: &[Layer]| layers.iter().map(Layer::shallow_clone).collect();
+        Self {
+            convolutions: all(&self.convolutions),
+            hidden: all(&self.hidden),
+            output: self.output.shallow_clone(),
+            dropout: self.dropout,
+        }
     }
 
     /// Layers and logits of images `[n, channels, height, width]`.

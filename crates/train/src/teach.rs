@@ -1,20 +1,22 @@
 //! A teacher's logits of all samples, written to a cache.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use softlabel_data::Fingerprint;
 use softlabel_data::logit_cache::{Encoding, LogitCache, LogitCacheWriter, Origin};
-use softlabel_distill::{Teacher, TeacherLogits};
 use softlabel_tensor::{slices, to_logits};
 use tch::{Device, Kind, Tensor};
 
 use crate::calibration::FitOf;
 use crate::checkpoint;
+use crate::class_bias::{ChosenBias, biased};
 use crate::event::Event;
 use crate::experiment::Experiment;
+use crate::lesson::{Lesson, looking};
 use crate::model::Network;
-use crate::recipe::{Fit, Pixels};
+use crate::recipe::{Arm, Fit, Pixels};
 use crate::samples::{Part, Samples};
 use crate::teachers::{chunks, read_script};
 use crate::training::Training;
@@ -65,18 +67,9 @@ impl Experiment {
         let samples = Samples::new(self.data(), &recipe.data, recipe.seed, device)?;
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
         let classes = samples.observed.classes();
-        let (teacher, weights, smoothing, pixels) = match &teach.with {
-            TeachWith::Script(path) => {
-                let (teacher, weights) = read_script(path, device, classes as i64)?;
-                (teacher, weights, "unknown".to_owned(), Pixels::Unit)
-            }
-            TeachWith::Arm(arm) => {
-                let network = self.trained(&training, arm, &teach.folder, observer)?;
-                let weights = fingerprint(&network)?;
-                let learned = toml::Value::try_from(&recipe.arms[arm]).map(|arm| arm.to_string());
-                let teacher = as_teacher(network, classes as i64, device);
-                (teacher, weights, learned.unwrap_or_default(), Pixels::Standardized)
-            }
+        let (smoothing, pixels) = match &teach.with {
+            TeachWith::Script(_) => ("unknown".to_owned(), Pixels::Unit),
+            TeachWith::Arm(arm) => (self.learned(arm)?, Pixels::Standardized),
         };
         let augmentation = match pixels {
             Pixels::Unit => "none, pixels from 0 to 1".to_owned(),
@@ -86,7 +79,19 @@ impl Experiment {
             }
         };
         let data = self.data().pool().fingerprint().to_string();
-        let origin = Origin { weights: weights.to_string(), data, augmentation, smoothing };
+        let origin = Origin { weights: String::new(), data, augmentation, smoothing };
+        // Before anything is trained.
+        LogitCacheWriter::check(&teach.folder, &origin, classes, teach.encoding)?;
+        let (teacher, weights) = match &teach.with {
+            TeachWith::Script(path) => read_script(path, device, classes as i64)?,
+            TeachWith::Arm(arm) => {
+                let trained = self.trained(&training, arm, &teach.folder, observer)?;
+                let weights = fingerprint(&trained.network)?;
+                let bias = trained.bias(&training)?;
+                (looking(&trained.network, bias, classes as i64, device), weights)
+            }
+        };
+        let origin = Origin { weights: weights.to_string(), ..origin };
         let mut writer = LogitCacheWriter::open(&teach.folder, &origin, classes, teach.encoding)?;
         let before = writer.samples();
         let mut parts = vec![&samples.train, &samples.validation];
@@ -118,52 +123,71 @@ impl Experiment {
 }
 
 impl Experiment {
-    /// The network of an arm: as it was trained before, if it lies in the folder, or trained now and put there.
-    fn trained(
+    /// What an arm learns, in words: its keys, and a fingerprint of seed, data, training and model.
+    fn learned(&self, name: &str) -> Result<String> {
+        let recipe = self.recipe();
+        let Some(arm) = recipe.arms.get(name) else {
+            let arms = recipe.arms().map(str::to_owned).collect();
+            return Err(Error::NoArm { arm: name.to_owned(), arms });
+        };
+        let keys = toml::Value::try_from(arm).map(|arm| arm.to_string()).unwrap_or_default();
+        let (data, training) = (&recipe.data, &recipe.training);
+        let setting =
+            format!("{} {data:?} {training:?} {:?}", recipe.seed, recipe.models[&arm.model]);
+        let setting = Fingerprint::of(setting.as_bytes()).to_string();
+        Ok(format!("{keys} in setting {}", setting.chars().take(16).collect::<String>()))
+    }
+
+    /// An arm as it was trained before, if its network lies in the folder, or trained now and put there.
+    fn trained<'a>(
         &self,
-        training: &Training<'_>,
-        arm: &str,
+        training: &Training<'a>,
+        name: &str,
         folder: &Path,
         observer: &mut dyn FnMut(&Event),
-    ) -> Result<Network> {
-        let path = checkpoint::path(folder, self.recipe(), &self.fingerprint(), arm)?;
-        if let Some(settings) = self.recipe().arms.get(arm) {
-            let network = training.network(&settings.model)?;
+    ) -> Result<Trained<'a>> {
+        let path = checkpoint::path(folder, self.recipe(), &self.fingerprint(), name)?;
+        if let Some((name, arm)) = training.recipe.arms.get_key_value(name) {
+            let network = training.network(&arm.model)?;
             if checkpoint::read(&path, &network)? {
-                tracing::info!(arm, file = %path.display(), "trained before");
-                return Ok(network);
+                tracing::info!(arm = name, file = %path.display(), "trained before");
+                return Ok(Trained { name, arm, network: Rc::new(network) });
             }
         }
-        let network = Trained::new(self, training, arm, observer)?.network;
-        checkpoint::write(&path, &network)?;
-        Ok(network)
+        let trained = Trained::new(self, training, name, observer)?;
+        checkpoint::write(&path, &trained.network)?;
+        Ok(trained)
     }
 }
 
 /// A trained arm.
-struct Trained {
-    network: Network,
+struct Trained<'a> {
+    name: &'a str,
+    arm: &'a Arm,
+    network: Rc<Network>,
 }
 
-impl Trained {
+impl<'a> Trained<'a> {
     /// Trains an arm, and its teachers before it.
     fn new(
         experiment: &Experiment,
-        training: &Training<'_>,
+        training: &Training<'a>,
         name: &str,
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
-        let Some(arm) = training.recipe.arms.get(name) else {
+        let Some((name, arm)) = training.recipe.arms.get_key_value(name) else {
             let arms = training.recipe.arms().map(str::to_owned).collect();
             return Err(Error::NoArm { arm: name.to_owned(), arms });
         };
         let mentor = match &arm.distill {
             None => None,
             Some(distill) => {
-                let mut of_arm = |teacher: &str, calibration: Option<&Fit>| {
+                let mut of_arm = |teacher: &str, wanted: Option<&Fit>| {
                     let trained = Self::new(experiment, training, teacher, observer)?;
-                    let taught = trained.teach(training, teacher, calibration)?;
-                    Ok((taught, Some(Rc::new(trained.network))))
+                    let lesson = trained.lesson(training, wanted)?;
+                    let train = &training.samples.train;
+                    let teacher = lesson.teacher(train, wanted, arm.shift.is_some())?;
+                    Ok((teacher, Some(trained.network)))
                 };
                 Some(experiment.mentor(training, name, distill, &mut of_arm)?)
             }
@@ -173,30 +197,37 @@ impl Trained {
         observer(&Event::Training { arm: arm_name, seed, epochs });
         let told = std::cell::RefCell::new(observer);
         let network = training.run(name, arm, mentor, &|event| (told.borrow_mut())(&event))?;
-        Ok(Self { network })
+        Ok(Self { name, arm, network: Rc::new(network) })
     }
 
-    /// What a student hears of it.
-    fn teach(&self, training: &Training<'_>, name: &str, wanted: Option<&Fit>) -> Result<Teacher> {
-        let epochs = training.recipe.training.epochs;
-        let said = |part: &Part| training.predict(name, epochs, &self.network, part);
-        let part = &training.samples.train;
-        let logits = TeacherLogits::new(&said(part)?)?.with_ids(part.subset.ids())?;
-        let teacher = Teacher::from(logits);
-        let Some(fit) = wanted else { return Ok(teacher) };
+    fn said(&self, training: &Training<'_>, part: &Part) -> Result<Tensor> {
+        training.predict(self.name, training.recipe.training.epochs, &self.network, part)
+    }
+
+    /// The constant of a class, if the arm has one.
+    fn bias(&self, training: &Training<'_>) -> Result<Option<ChosenBias>> {
         let part = &training.samples.validation;
-        let held_out = to_logits::<f32>(&said(part)?)?;
-        let of = FitOf { arm: name, seed: training.seed };
-        Ok(teacher.calibrated(of.fit(fit, &held_out, part.subset.labels())?)?)
+        let choose = |settings| {
+            ChosenBias::choose(settings, &self.said(training, part)?, part.subset.labels())
+        };
+        self.arm.class_bias.as_ref().map(choose).transpose()
     }
-}
 
-/// A network that is trained, as a teacher.
-fn as_teacher(network: Network, classes: i64, device: Device) -> Teacher {
-    Teacher::function(tch::nn::VarStore::new(device), classes, move |images, _| {
-        let said = network.forward(images);
-        said.map(|said| said.logits).map_err(|error| tch::TchError::Kind(error.to_string()))
-    })
+    /// What it leaves to a student that wants a map.
+    fn lesson(&self, training: &Training<'_>, wanted: Option<&Fit>) -> Result<Lesson> {
+        let bias = self.bias(training)?;
+        let said = |part| biased(bias, &self.said(training, part)?);
+        let logits = said(&training.samples.train)?;
+        let mut maps = HashMap::new();
+        if let Some(fit) = wanted {
+            let part = &training.samples.validation;
+            let held_out = to_logits::<f32>(&said(part)?)?;
+            let of = FitOf { arm: self.name, seed: training.seed };
+            let map = of.fit(fit, &held_out, part.subset.labels())?;
+            maps.insert(fit.calibration.clone(), map);
+        }
+        Ok(Lesson { network: Rc::clone(&self.network), bias, logits, maps })
+    }
 }
 
 /// Of all weights, in their order.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use softlabel_core::Labels;
-use softlabel_data::logit_cache::CacheError;
+use softlabel_data::logit_cache::{CacheError, Encoding};
 use softlabel_data::{Error as DataError, Fingerprint, LogitCache, SavedPredictions};
 use softlabel_distill::{ClassMatch, Teacher, TeacherLogits};
 use softlabel_posthoc::AnyCalibrator;
@@ -45,9 +45,16 @@ impl Place<'_> {
             }
             TeacherSource::Script { script, pixels, classes: of_script } => {
                 let classes = of_script.map_or(classes, |classes| classes as i64);
-                self.of_script(&read_script(script, self.device, classes)?.0, *pixels)?
+                let teacher = read_script(script, self.device, classes)?.0;
+                let named = |source| Error::Loss {
+                    key: script.display().to_string(),
+                    source: Box::new(source),
+                };
+                self.of_script(&teacher, *pixels).map_err(named)?
             }
-            TeacherSource::Cache { cache, weights } => self.of_cache(cache, weights.as_deref())?,
+            TeacherSource::Cache { cache, weights } => {
+                self.of_cache(cache, weights.as_deref(), distill)?
+            }
             _ => return Ok(None),
         };
         let distillation = distill.at(0, 1).map_err(Error::Distillation)?;
@@ -97,9 +104,14 @@ impl Place<'_> {
     }
 
     /// A cache, mapped into memory and asked batch by batch.
-    fn of_cache(&self, folder: &Path, weights: Option<&str>) -> Result<Teacher> {
+    fn of_cache(&self, folder: &Path, weights: Option<&str>, distill: &Distill) -> Result<Teacher> {
         let cache = LogitCache::open_with(folder, MappedFile::open)?;
         cache.check_data(self.pool)?;
+        if let Encoding::TopK(kept) = cache.encoding()
+            && !distill.is_taught_from_largest(kept)
+        {
+            return Err(Error::LargestAlone { path: folder.to_owned(), kept });
+        }
         let found = &cache.origin().weights;
         if let Some(expected) = weights.filter(|weights| !found.starts_with(weights)) {
             let (path, part) = (folder.to_owned(), "weights");

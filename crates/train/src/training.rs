@@ -119,24 +119,36 @@ impl<'a> Training<'a> {
         Ok(network)
     }
 
-    /// Tries one step of an arm on the samples that its teacher knows, the first few, without moving a weight.
+    /// Tries one step of an arm on samples that its teacher knows, the first few, without moving a weight: as many as the
+    /// last batch of an epoch has, if these are fewer still.
     pub(crate) fn try_teaching(&self, name: &str, arm: &'a Arm, mentor: Mentor) -> Result<()> {
         let Some(distill) = &arm.distill else { return Ok(()) };
         let network = self.network(&arm.model)?;
         let teaching = Teaching::new(self, name, distill, mentor, &network, 1)?;
         let mut criterion = Criterion::new(&arm.loss, Some(teaching), self.size(), 1, self.device)?;
-        let count = TRIED.min(self.samples.train.subset.len());
+        let (all, batch) = (self.kept(arm).len(), self.recipe.training.batch_size);
+        let last = if all % batch == 0 { batch } else { all % batch };
+        let count = TRIED.min(last).min(self.samples.train.subset.len());
         let positions: Vec<usize> = (0..count).collect();
         let labels = self.samples.observed.select(&positions)?;
         let images = self.samples.train.images.f_narrow(0, 0, count as i64)?;
         let ids = &self.samples.train.subset.ids()[..count];
         let (positions, mixed) = (&positions[..], None);
         let step = Step { index: 0, positions, ids, images: &images, labels: &labels, mixed };
-        if arm.fuse_last_layer {
+        let tried = if arm.fuse_last_layer {
             let features = network.features(&images)?;
-            return criterion.fused_loss(network.head(&features), &step).map(|_| ());
-        }
-        criterion.loss(&network.forward(&images)?, &step).map(|_| ())
+            criterion.fused_loss(network.head(&features), &step)
+        } else {
+            criterion.loss(&network.forward(&images)?, &step)
+        };
+        let small = |source| match source {
+            source if count < TRIED => {
+                Error::LastBatch { samples: count, source: Box::new(source) }
+            }
+            source => source,
+        };
+        let loss = f64::try_from(tried.map_err(small)?)?;
+        if loss.is_finite() { Ok(()) } else { Err(Error::Untrainable { loss }) }
     }
 
     /// Samples that are split, and classes.

@@ -23,7 +23,7 @@ fn a_cache_is_written_gone_on_with_and_taught_from() {
     // Another teacher does not fit the cache.
     let other = [&teach[..3], &["hard"], &teach[4..]].concat();
     let said = place.softlabel(&other).failure();
-    assert!(said.contains("the logit cache was made from weights"), "{said}");
+    assert!(said.contains("the logit cache was made from smoothing"), "{said}");
 }
 
 #[test]

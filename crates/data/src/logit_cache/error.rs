@@ -57,12 +57,12 @@ pub enum CacheError {
         /// The logit.
         found: f32,
     },
-    /// The file is as long as it should be, but its content is not what was written.
-    #[error("damaged: expected SHA-256 {expected}, found {found}")]
+    /// A file is not what was written: its content has another checksum than the one that was kept.
+    #[error("damaged, or changed by hand: expected SHA-256 {expected}, found {found}")]
     Checksum {
-        /// As the index has it.
+        /// Of a shard, as the index has it; of the index, as its content is.
         expected: String,
-        /// As it is.
+        /// Of a shard, as its content is; of the index, as it says.
         found: String,
     },
     /// The index cannot be understood.

@@ -79,6 +79,8 @@ pub(super) struct Index {
     /// Whether all samples are there.
     pub(super) finished: bool,
     pub(super) shards: Vec<Shard>,
+    /// Of the index without it.
+    pub(super) sha256: String,
 }
 
 /// One file.
@@ -128,7 +130,15 @@ impl Index {
             encoding,
             finished: false,
             shards: Vec::new(),
+            sha256: String::new(),
         }
+    }
+
+    /// The same with the checksum of what it holds.
+    fn sealed(&self) -> Result<Self, CacheError> {
+        let open = Self { sha256: String::new(), ..self.clone() };
+        let text = serde_json::to_vec(&open).map_err(CacheError::Index)?;
+        Ok(Self { sha256: Fingerprint::of(&text).to_string(), ..open })
     }
 
     pub(super) fn path(folder: &Path) -> PathBuf {
@@ -171,12 +181,16 @@ impl Index {
                 return Err(CacheError::Malformed(message));
             }
         }
+        let expected = index.sealed()?.sha256;
+        if expected != index.sha256 {
+            return Err(CacheError::Checksum { expected, found: index.sha256 });
+        }
         Ok(index)
     }
 
     /// Writes the index beside its place and renames it.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        let mut text = serde_json::to_vec(self).map_err(CacheError::Index)?;
+        let mut text = serde_json::to_vec(&self.sealed()?).map_err(CacheError::Index)?;
         text.push(b'\n');
         replace(&Self::path(folder), &text)
     }

@@ -41,12 +41,7 @@ impl LogitCacheWriter {
         classes: usize,
         encoding: Encoding,
     ) -> Result<Self> {
-        if encoding.check(classes).is_err() {
-            let (expected, found) =
-                ("fewer than the classes, and at least 1", encoding.to_string());
-            let expected = format!("{expected}, of which there are {classes}");
-            return Err(ValueError::mismatch("k of a logit cache", expected, found).into());
-        }
+        check_encoding(encoding, classes)?;
         let cannot = |action| move |source| Error::Io { action, path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(cannot("create"))?;
         let lock = File::open(folder).map_err(cannot("open"))?;
@@ -64,6 +59,33 @@ impl LogitCacheWriter {
         index.write(folder)?;
         let written = index.shards.iter().flat_map(Shard::ids).collect();
         Ok(Self { folder: folder.to_owned(), index, written, _lock: lock })
+    }
+
+    /// Whether a teacher of yet unknown weights may go on with what is in a folder, if anything is: all but the weights is
+    /// compared, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), of what is known before a teacher is trained.
+    ///
+    /// ```
+    /// use softlabel_data::logit_cache::{Encoding, LogitCacheWriter, Origin};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let part = |text: &str| text.to_owned();
+    /// let origin = Origin { weights: part("a"), data: part("b"), augmentation: part(""), smoothing: part("") };
+    /// LogitCacheWriter::open(folder.path(), &origin, 3, Encoding::F32)?;
+    /// let unknown = Origin { weights: part(""), ..origin.clone() };
+    /// assert!(LogitCacheWriter::check(folder.path(), &unknown, 3, Encoding::F32).is_ok());
+    /// assert!(LogitCacheWriter::check(folder.path(), &unknown, 3, Encoding::F16).is_err());
+    /// let other = Origin { data: part("c"), ..origin };
+    /// assert!(LogitCacheWriter::check(folder.path(), &other, 3, Encoding::F32).is_err());
+    /// # Ok::<(), softlabel_data::Error>(())
+    /// ```
+    pub fn check(folder: &Path, origin: &Origin, classes: usize, encoding: Encoding) -> Result<()> {
+        check_encoding(encoding, classes)?;
+        let Some(index) = Index::read(folder)? else { return Ok(()) };
+        let origin = Origin { weights: index.origin.weights.clone(), ..origin.clone() };
+        check_same(folder, &index, &origin, classes, encoding)
     }
 
     /// Those of some samples that were not written yet, in their order, each once.
@@ -161,13 +183,7 @@ fn going_on(
     classes: usize,
     encoding: Encoding,
 ) -> Result<Index> {
-    check_origin(folder, origin, &index.origin)?;
-    let kind = |classes, encoding: Encoding| format!("{classes} classes as {encoding}");
-    let (expected, found) = (kind(classes, encoding), kind(index.classes, index.encoding));
-    if expected != found {
-        let (path, part) = (folder.to_owned(), "logits of");
-        return Err(CacheError::Origin { path, part, expected, found }.into());
-    }
+    check_same(folder, &index, origin, classes, encoding)?;
     let mut shards = Vec::new();
     for shard in index.shards {
         let path = folder.join(&shard.file);
@@ -183,4 +199,30 @@ fn going_on(
     }
     index.shards = shards;
     Ok(index)
+}
+
+/// Whether what an index is of is what is to be written.
+fn check_same(
+    folder: &Path,
+    index: &Index,
+    origin: &Origin,
+    classes: usize,
+    encoding: Encoding,
+) -> Result<()> {
+    check_origin(folder, origin, &index.origin)?;
+    let kind = |classes, encoding: Encoding| format!("{classes} classes as {encoding}");
+    let (expected, found) = (kind(classes, encoding), kind(index.classes, index.encoding));
+    if expected == found {
+        return Ok(());
+    }
+    let (path, part) = (folder.to_owned(), "logits of");
+    Err(CacheError::Origin { path, part, expected, found }.into())
+}
+
+fn check_encoding(encoding: Encoding, classes: usize) -> Result<()> {
+    if encoding.check(classes).is_ok() {
+        return Ok(());
+    }
+    let expected = format!("fewer than the classes, and at least 1, of which there are {classes}");
+    Err(ValueError::mismatch("k of a logit cache", expected, encoding.to_string()).into())
 }

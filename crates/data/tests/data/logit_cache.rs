@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use softlabel_data::logit_cache::{CacheError, Encoding, LogitCache, LogitCacheWriter, Origin};
-use softlabel_data::{Error, Result};
+use softlabel_data::{Error, Fingerprint, Result};
 use tempfile::TempDir;
 
 fn origin() -> Origin {
@@ -155,14 +155,16 @@ fn whatever_byte_is_cut_off_or_changed_is_noticed() {
             let error = LogitCache::open(&folder).unwrap_err();
             assert!(matches!(error, Error::InFile { .. }), "{length}: {error}");
         }
+        // The last byte of the index ends its line.
+        for position in (0..whole.len() - usize::from(is_index)).step_by(5) {
+            let mut changed = whole.clone();
+            changed[position] ^= 4;
+            fs::write(&file, changed).unwrap();
+            let error = LogitCache::open(&folder).unwrap_err().to_string();
+            let is_told = is_index || error.contains("expected SHA-256");
+            assert!(is_told, "{position}: {error}");
+        }
         if !is_index {
-            for position in (0..whole.len()).step_by(5) {
-                let mut changed = whole.clone();
-                changed[position] ^= 4;
-                fs::write(&file, changed).unwrap();
-                let error = LogitCache::open(&folder).unwrap_err().to_string();
-                assert!(error.contains("damaged: expected SHA-256"), "{position}: {error}");
-            }
             fs::remove_file(&file).unwrap();
             assert!(matches!(LogitCache::open(&folder).unwrap_err(), Error::Io { .. }));
         }
@@ -272,8 +274,23 @@ fn a_newer_or_forged_index_is_refused() {
         ),
     ] {
         assert!(text.contains(old), "{text}");
-        fs::write(&path, text.replacen(old, new, 1)).unwrap();
+        let changed = text.replacen(old, new, 1);
+        fs::write(&path, &changed).unwrap();
+        let said = message(LogitCache::open(&folder));
+        assert!(said.contains(expected) || said.contains("changed by hand"), "{new}: {said}");
+        // Also where the checksum was made to fit.
+        fs::write(&path, resealed(&changed)).unwrap();
         let said = message(LogitCache::open(&folder));
         assert!(said.contains(expected), "{new}: {said}");
     }
+    fs::write(&path, resealed(&text)).unwrap();
+    LogitCache::open(&folder).unwrap();
+}
+
+/// An index with the checksum of what it holds.
+fn resealed(text: &str) -> String {
+    // Its own is the last key.
+    let (before, _) = text.rsplit_once("\"sha256\":").unwrap();
+    let sum = Fingerprint::of(format!("{before}\"sha256\":\"\"}}").as_bytes());
+    format!("{before}\"sha256\":\"{sum}\"}}")
 }

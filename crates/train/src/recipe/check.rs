@@ -270,6 +270,13 @@ impl Recipe {
             &at(&["distill", "features"]),
             "expected an earlier arm as the teacher: no other has layers",
         )?;
+        for (index, term) in distill.features.iter().enumerate() {
+            let index = index.to_string();
+            let path = ["arms", name, "distill", "features", &index];
+            if let Some((key, message)) = term.problem() {
+                return broken(&[&path[..], &[key]].concat(), message);
+            }
+        }
         if let Some(fit) = &distill.teacher_calibration {
             self.check_teacher_fit(&at(&["distill", "teacher_calibration"]), index, distill, fit)?;
         }
@@ -282,10 +289,17 @@ impl Recipe {
             &at(&["distill", "soft_weight"]),
             "soft_weight and hard_weight must be finite, not negative and not both 0",
         )?;
+        let ignored = arm.loss.keys().filter(|_| distill.leaves_labels_out()).next();
         require(
-            !distill.leaves_labels_out() || arm.loss.smoothing.is_none(),
-            &at(&["loss", "smoothing"]),
+            ignored.is_none(),
+            &[&at(&["loss"]), &[ignored.unwrap_or_default()][..]].concat(),
             "does nothing: distill.hard_weight is 0, so the labels do not count",
+        )?;
+        require(
+            arm.shift.is_none() || !distill.teacher.is_recorded(),
+            &at(&["shift"]),
+            "does not go with this teacher, who was asked about the images as they are: \
+             expected an earlier arm, who looks at what the student sees",
         )?;
         require(
             !arm.loss.is_mixed(),
@@ -308,10 +322,12 @@ impl Recipe {
             path,
             "does nothing: this teacher has no logits of its own to be calibrated",
         )?;
+        let is_run = |source: &TeacherSource| matches!(source, TeacherSource::Run { .. });
+        let of_run = distill.teacher.each().iter().any(is_run);
         require(
-            !distill.teacher.teaches_other_seeds(),
+            !distill.teacher.teaches_other_seeds() || (self.repeats == 1 && !of_run),
             path,
-            "does not go with a teacher of one `seed`: it was trained on samples that other seeds hold out",
+            "does not go with one teacher for several seeds: it was trained on samples that other seeds hold out",
         )?;
         check_fit(path, fit)?;
         for teacher in distill.teacher.arms() {

@@ -37,6 +37,9 @@ const TEMPERATURE: &str = "temperature";
 const SOFT_WEIGHT: &str = "soft_weight";
 const HARD_WEIGHT: &str = "hard_weight";
 
+/// Has none, but the same range.
+const STUDENT_TEMPERATURE: &str = "student_temperature";
+
 #[derive(Clone, Serialize, Deserialize)]
 struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,7 +204,14 @@ impl Distill {
             let found = [lowest, highest].into_iter().find(|v| !(least..=most).contains(v))?;
             Some((key, range, found))
         };
-        self.scheduled.iter().find_map(bad)
+        let of_student = self.rest.get(STUDENT_TEMPERATURE).and_then(|value| match value {
+            Value::Float(value) => Some(*value),
+            Value::Integer(value) => Some(*value as f64),
+            _ => None,
+        });
+        let far = of_student.filter(|value| !(0.01..=1000.0).contains(value));
+        let far = far.map(|found| (STUDENT_TEMPERATURE, "[0.01, 1000]", found));
+        self.scheduled.iter().find_map(bad).or(far)
     }
 
     /// The files with a number for each sample, by their keys.
@@ -218,6 +228,15 @@ impl Distill {
             return None;
         }
         self.schedule(TEMPERATURE).and_then(Schedule::as_constant)
+    }
+
+    /// Whether the `kept` largest logits of a sample and the mass of the others at a temperature of 1 are all that has to
+    /// be known of the teacher.
+    pub(crate) fn is_taught_from_largest(&self, kept: usize) -> bool {
+        let Some((k, tail)) = self.top_k else { return false };
+        let alone = matches!(self.teacher, TeacherSource::Cache { .. });
+        let others = tail == Tail::Renormalized || self.constant_temperature() == Some(1.0);
+        alone && k <= kept && others && self.teacher_calibration.is_none()
     }
 
     /// The temperature of the teacher at a step of so many.

@@ -63,6 +63,44 @@ pub(crate) enum FeatureKind {
     },
 }
 
+impl FeatureTerm {
+    /// The first key whose value is none that it can have, and what was expected.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        if let Some((lowest, _)) = self.weight.range().filter(|(lowest, _)| *lowest < 0.0) {
+            return Some(("weight", format!("must not be negative, found {lowest:?}")));
+        }
+        match &self.kind {
+            FeatureKind::MaskedGeneration { masked } if !(0.0..=1.0).contains(masked) => {
+                Some(("masked", format!("must be in [0, 1], found {masked:?}")))
+            }
+            FeatureKind::VariationalInformation { variance }
+                if !(*variance > 1e-5 && *variance <= 500.0) =>
+            {
+                Some(("variance", format!("must be in (1e-5, 500], found {variance:?}")))
+            }
+            FeatureKind::Review { .. } if self.student.is_some() => {
+                Some(("student", "`levels` says which layers: expected no other".to_owned()))
+            }
+            FeatureKind::Review { .. } if self.teacher.is_some() => {
+                Some(("teacher", "`levels` says which layers: expected no other".to_owned()))
+            }
+            FeatureKind::Review { levels, .. }
+                if levels.is_empty()
+                    || levels
+                        .windows(2)
+                        .any(|two| two[0].0 >= two[1].0 || two[0].1 >= two[1].1) =>
+            {
+                let expected = "expected pairs of layers, at least one, the shallowest first";
+                Some(("levels", format!("{expected}, found {levels:?}")))
+            }
+            FeatureKind::Review { middle, .. } if *middle < 1 => {
+                Some(("middle", format!("must be at least 1, found {middle}")))
+            }
+            _ => None,
+        }
+    }
+}
+
 fn gamma() -> f64 {
     0.4
 }

@@ -179,6 +179,28 @@ impl Loss {
         self.terms.is_empty() && self.weight == Weight::default()
     }
 
+    /// The keys that say something.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let none = Self::default();
+        let keys = [
+            ("weight", self.weight != none.weight),
+            ("smoothing", !self.smoothing.is_none()),
+            ("online_smoothing", self.online_smoothing.is_some()),
+            ("zipf_smoothing", self.zipf_smoothing.is_some()),
+            ("soft_labels", self.soft_labels.is_some()),
+            ("class_weights", self.class_weights.is_some()),
+            ("mean_over", self.mean_over != none.mean_over),
+            ("z_loss", self.z_loss.is_some()),
+            ("softcap", self.softcap.is_some()),
+            ("logit_scale", self.logit_scale.is_some()),
+            ("mixup", self.mixup.is_some()),
+            ("cutmix", self.cutmix.is_some()),
+            ("disturb_label", self.disturb_label.is_some()),
+            ("terms", !self.terms.is_empty()),
+        ];
+        keys.into_iter().filter(|(_, says)| *says).map(|(key, _)| key)
+    }
+
     /// Whether every sample has a distribution or an ε of its own.
     pub(crate) fn is_of_single_samples(&self) -> bool {
         self.zipf_smoothing.is_some()
@@ -206,6 +228,11 @@ impl Weight {
     /// At a step of so many, from 0.
     pub(crate) fn at(&self, step: usize, steps: usize) -> f64 {
         self.0.as_ref().map_or(1.0, |schedule| schedule.at(step, steps))
+    }
+
+    /// The lowest and the highest value, if it is not 1 throughout.
+    pub(crate) fn range(&self) -> Option<(f64, f64)> {
+        self.0.as_ref().map(Schedule::range)
     }
 
     /// Whether it is 0 at every step.

@@ -64,9 +64,19 @@ impl TeacherSource {
         }
     }
 
-    /// Whether a teacher of a run teaches all seeds.
+    /// Whether one of the teachers was trained for one seed and teaches all.
     pub(crate) fn teaches_other_seeds(&self) -> bool {
-        self.each().iter().any(|source| matches!(source, Self::Run { seed: Some(_), .. }))
+        let one =
+            |source: &Self| matches!(source, Self::Run { seed: Some(_), .. } | Self::Cache { .. });
+        self.each().iter().any(one)
+    }
+
+    /// Whether one of the teachers was asked about the images as they are, before anything is trained.
+    pub(crate) fn is_recorded(&self) -> bool {
+        let recorded = |source: &Self| {
+            matches!(source, Self::Run { .. } | Self::Script { .. } | Self::Cache { .. })
+        };
+        self.each().iter().any(recorded)
     }
 
     /// Whether there are logits of a teacher to be calibrated.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use softlabel_data::logit_cache::{CacheError, Encoding};
+use softlabel_data::logit_cache::{CacheError, Encoding, LogitCacheWriter, Origin};
 use softlabel_data::{Error as DataError, LogitCache};
 use softlabel_results::{Calibration, Metric};
 use softlabel_train::{
@@ -133,18 +133,56 @@ fn half_precision_and_the_largest_logits_teach_nearly_the_same() {
     let place = tempdir().unwrap();
     let (_, outcome, _) = run(&recipe("\"teacher\"", ""), place.path()).unwrap();
     let expected = nll(&outcome);
-    for (encoding, tolerance) in [(Encoding::F16, 1e-3), (Encoding::TopK(6), 0.1)] {
-        let cache = place.path().join(format!("{encoding}"));
-        let taught = teach(&recipe("\"teacher\"", ""), arm(), &cache, encoding).unwrap();
-        assert!(taught.kept_mass > 0.9, "{}", taught.kept_mass);
-        let again = tempdir().unwrap();
-        let teacher = format!("{{ cache = {} }}", quoted(&cache));
-        let (_, outcome, _) = run(&recipe(&teacher, ""), again.path()).unwrap();
-        assert!(
-            (nll(&outcome) - expected).abs() < tolerance,
-            "{encoding}: {} {expected}",
-            nll(&outcome)
-        );
+    let cache = place.path().join("f16");
+    let taught = teach(&recipe("\"teacher\"", ""), arm(), &cache, Encoding::F16).unwrap();
+    assert_eq!(taught.kept_mass, 1.0);
+    let again = tempdir().unwrap();
+    let teacher = format!("{{ cache = {} }}", quoted(&cache));
+    let (_, outcome, _) = run(&recipe(&teacher, ""), again.path()).unwrap();
+    assert!((nll(&outcome) - expected).abs() < 1e-3, "{} {expected}", nll(&outcome));
+}
+
+/// What a cache of the largest logits has is enough at a temperature of 1, and where there are no others; then it teaches
+/// as the arm itself does.
+#[test]
+fn a_cache_of_the_largest_logits_teaches_what_it_has() {
+    let place = tempdir().unwrap();
+    let cache = place.path().join("cache");
+    let taught = teach(&recipe("\"teacher\"", ""), arm(), &cache, Encoding::TopK(4)).unwrap();
+    assert!(taught.kept_mass > 0.5 && taught.kept_mass < 1.0, "{}", taught.kept_mass);
+    let cached = format!("{{ cache = {} }}", quoted(&cache));
+    let student = |teacher: &str, temperature: f64, others: &str| {
+        let text = recipe(teacher, others);
+        text.replace("temperature = 3", &format!("temperature = {temperature}"))
+    };
+    let learns = |text: &str| {
+        let at = tempdir().unwrap();
+        let (_, outcome, events) = run(text, at.path()).unwrap();
+        let kept = |event: &Event| match event {
+            Event::Epoch { arm, kept_mass, .. } if arm == "student" => *kept_mass,
+            _ => None,
+        };
+        (nll(&outcome), events.iter().filter_map(kept).next_back().unwrap())
+    };
+    for (temperature, keys) in [
+        (1.0, ", top_k = 4"),
+        (1.0, ", top_k = 3, tail = \"truncated\""),
+        (5.0, ", top_k = 4, tail = \"renormalized\""),
+    ] {
+        let (expected, mass) = learns(&student("\"teacher\"", temperature, keys));
+        let (found, found_mass) = learns(&student(&cached, temperature, keys));
+        assert!((found - expected).abs() < 1e-4, "{keys}: {found}, {expected}");
+        // Where the others are unknown so is the mass of those that are kept.
+        assert!(temperature > 1.0 || (found_mass - mass).abs() < 1e-5, "{keys}: {mass}");
+    }
+    for (temperature, keys) in [
+        (1.0, ""),
+        (1.0, ", top_k = 5"),
+        (3.0, ", top_k = 4"),
+        (1.0, ", top_k = 4, teacher_calibration = \"temperature\""),
+    ] {
+        let error = prepare(&student(&cached, temperature, keys)).unwrap_err().to_string();
+        assert!(error.contains("the cache has the 4 largest logits"), "{keys}: {error}");
     }
 }
 
@@ -169,9 +207,27 @@ fn a_cache_that_was_begun_is_gone_on_with_and_another_teacher_is_refused() {
     let other = text.replace("epsilon = 0.1", "epsilon = 0.2");
     let error = teach(&other, arm(), &cache, Encoding::F32).unwrap_err();
     assert!(
-        matches!(error, Error::Data(DataError::Cache(CacheError::Origin { part: "weights", .. }))),
+        matches!(
+            error,
+            Error::Data(DataError::Cache(CacheError::Origin { part: "smoothing", .. }))
+        ),
         "{error}"
     );
+    // All that can be known is known before anything is trained.
+    let checkpoints = || {
+        let names = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("teacher-")).count()
+    };
+    assert_eq!(checkpoints(), 1);
+    for (text, encoding) in [
+        (text.replace("seed = 5", "seed = 6"), Encoding::F32),
+        (text.replace("epochs = 4", "epochs = 5"), Encoding::F32),
+        (text.clone(), Encoding::F16),
+        (text.clone(), Encoding::TopK(99)),
+    ] {
+        assert!(teach(&text, arm(), &cache, encoding).is_err(), "{encoding}");
+        assert_eq!(checkpoints(), 1, "{encoding}");
+    }
     let error = teach(&text, TeachWith::Arm("nobody".into()), &cache, Encoding::F32).unwrap_err();
     assert_eq!(error.to_string(), "there is no arm `nobody`; expected one of: teacher, student");
 }
@@ -188,11 +244,20 @@ fn what_a_student_cannot_be_taught_from_is_said_before_training() {
     assert!(said.contains("not from weights 0123"), "{said}");
     let said = refused(format!("{{ cache = {} }}", quoted(&place.path().join("none"))));
     assert!(said.contains("index.json"), "{said}");
-    let index = fs::read_to_string(cache.join("index.json")).unwrap();
     let data = softlabel_data::digits().unwrap().fingerprint().to_string();
+    let part = |text: &str| text.to_owned();
+    let (weights, smoothing, augmentation) = (part("w"), part("s"), part("a"));
+    let origin = Origin { weights, data: part("other"), augmentation, smoothing };
+    let foreign = place.path().join("foreign");
+    let mut writer = LogitCacheWriter::open(&foreign, &origin, 10, Encoding::F32).unwrap();
+    writer.write(&[0], &[0.0; 10]).unwrap();
+    writer.finish().unwrap();
+    let said = refused(format!("{{ cache = {} }}", quoted(&foreign)));
+    assert!(said.contains(&format!("from data other, not from data {data}")), "{said}");
+    let index = fs::read_to_string(cache.join("index.json")).unwrap();
     fs::write(cache.join("index.json"), index.replace(&data, "other")).unwrap();
     let said = refused(format!("{{ cache = {} }}", quoted(&cache)));
-    assert!(said.contains(&format!("from data other, not from data {data}")), "{said}");
+    assert!(said.contains("index.json: damaged, or changed by hand"), "{said}");
     fs::write(cache.join("index.json"), index).unwrap();
     let shard = cache.join("shard-00000.safetensors");
     let whole = fs::read(&shard).unwrap();
@@ -209,6 +274,53 @@ fn what_a_student_cannot_be_taught_from_is_said_before_training() {
     let error =
         prepare(&recipe(&teacher, "").replace("seed = 5", "seed = 6")).unwrap_err().to_string();
     assert!(error.contains("seed-6"), "{error}");
+}
+
+/// The constant that is added to the logit of a class is in what a cache says, too.
+#[test]
+fn a_constant_of_a_class_is_taught_from_a_cache() {
+    let biased = |text: &str| {
+        let bias = "class_bias = { class = 3, from = 5, to = 5, step = 1 }";
+        text.replace("[arms.teacher]\n", &format!("[arms.teacher]\n{bias}\n"))
+    };
+    let place = tempdir().unwrap();
+    let text = biased(&recipe("\"teacher\"", ""));
+    let (_, outcome, _) = run(&text, place.path()).unwrap();
+    let expected = nll(&outcome);
+    let cache = place.path().join("cache");
+    teach(&text, arm(), &cache, Encoding::F32).unwrap();
+    let again = tempdir().unwrap();
+    let cached = biased(&recipe(&format!("{{ cache = {} }}", quoted(&cache)), ""));
+    let (_, outcome, _) = run(&cached, again.path()).unwrap();
+    assert!((nll(&outcome) - expected).abs() < 1e-5, "{} and {expected}", nll(&outcome));
+}
+
+/// A cache is of a teacher of one seed; a map fitted for another would see samples that the teacher was trained on.
+#[test]
+fn a_cache_is_calibrated_for_one_seed_alone() {
+    let map = ", teacher_calibration = \"temperature\"";
+    let text = recipe("{ cache = \"none\" }", map).replace("seed = 5", "seed = 5\nrepeats = 2");
+    let error = Recipe::parse("taught.toml", &text, &[]).unwrap_err().to_string();
+    assert!(error.contains("does not go with one teacher for several seeds"), "{error}");
+}
+
+/// What is infinite before anything is trained is no matter of the learning rate.
+#[test]
+fn a_loss_that_is_infinite_from_the_start_is_said_before_training() {
+    let place = tempdir().unwrap();
+    let cache = place.path().join("twelve");
+    let part = |text: &str| text.to_owned();
+    let data = softlabel_data::digits().unwrap().fingerprint().to_string();
+    let origin = Origin { weights: part("w"), data, augmentation: part("a"), smoothing: part("s") };
+    let mut writer = LogitCacheWriter::open(&cache, &origin, 12, Encoding::F32).unwrap();
+    writer.write(&(0..1797).collect::<Vec<_>>(), &[0.0; 12 * 1797]).unwrap();
+    writer.finish().unwrap();
+    let student = |others: &str| recipe(&format!("{{ cache = {} }}", quoted(&cache)), others);
+    let error = prepare(&student(", classes = \"pad_student\"")).unwrap_err().to_string();
+    assert!(error.contains("the loss of the first samples is inf"), "{error}");
+    prepare(&student(", classes = \"slice_teacher\"")).unwrap();
+    let error = prepare(&student("")).unwrap_err().to_string();
+    assert!(error.starts_with("arms.student.distill: "), "{error}");
 }
 
 #[test]
@@ -238,7 +350,8 @@ fn a_torchscript_file_teaches_and_one_that_trains_is_refused() {
     assert!((nll(&outcome) - expected).abs() < 1e-5, "{} and {expected}", nll(&outcome));
 
     let error = prepare(&recipe(&format!("{{ script = {} }}", quoted(&bad)), "")).unwrap_err();
-    assert!(matches!(error, Error::Script { .. }), "{error}");
+    let Error::Loss { key, source } = &error else { panic!("{error}") };
+    assert!(key == "arms.student.distill" && matches!(**source, Error::Script { .. }), "{error}");
     let said = error.to_string();
     assert!(
         said.contains("false.pt")

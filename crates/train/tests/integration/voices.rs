@@ -354,9 +354,45 @@ fn what_does_not_go_together_is_said_where_it_stands() {
         ("\"first\"", "features = [{ kind = \"hint\", gamma = 1 }]", "gamma"),
         ("\"first\"", "features = [{ kind = \"hints\" }]", "hints"),
         (
+            "\"first\"",
+            "features = [{ kind = \"hint\", weight = { kind = \"linear\", from = 1.0, to = -1.0 } }]",
+            "features.0.weight: must not be negative, found -1.0",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"masked_generation\", masked = 2 }]",
+            "features.0.masked: must be in [0, 1], found 2.0",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"variational_information\", variance = 1000 }]",
+            "features.0.variance: must be in (1e-5, 500]",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"review\", levels = [], middle = 4 }]",
+            "features.0.levels: expected pairs of layers, at least one",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"review\", levels = [[1, 1], [0, 0]], middle = 4 }]",
+            "the shallowest first",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"review\", levels = [[0, 0]], middle = 0 }]",
+            "features.0.middle: must be at least 1",
+        ),
+        (
+            "\"first\"",
+            "features = [{ kind = \"review\", levels = [[0, 0]], middle = 4, student = 3 }]",
+            "features.0.student: `levels` says which",
+        ),
+        ("\"first\"", "student_temperature = 1e200", "must be in [0.01, 1000]"),
+        (
             "{ run = \"r\", arm = \"a\", seed = 1 }",
             "teacher_calibration = \"temperature\"",
-            "does not go with a teacher of one `seed`",
+            "does not go with one teacher for several seeds",
         ),
     ] {
         let error = refused(&taught("small", teacher, others)).to_string();
@@ -376,6 +412,56 @@ fn what_does_not_go_together_is_said_where_it_stands() {
         let error = Experiment::prepare(recipe, None, Device::Cpu).unwrap_err().to_string();
         assert!(error.contains(expected), "{others}: {error}");
     }
+}
+
+/// Labels that do not count have no settings.
+#[test]
+fn what_is_said_of_labels_that_do_not_count_is_refused() {
+    for (loss, key) in [
+        ("z_loss = 0.1", "z_loss"),
+        ("terms = [{ kind = \"entropy\" }]", "terms"),
+        ("class_weights = [1, 1, 1, 1, 1, 1, 1, 1, 1, 2]", "class_weights"),
+        ("online_smoothing = {}", "online_smoothing"),
+        ("smoothing = { epsilon = 0.1, convention = \"mixture\" }", "smoothing"),
+    ] {
+        let text = taught("small", "\"first\"", "").replace("hard_weight = 0.5", "hard_weight = 0");
+        let error = refused(&format!("{text}[arms.student.loss]\n{loss}\n")).to_string();
+        let expected = format!("arms.student.loss.{key}: does nothing: distill.hard_weight is 0");
+        assert!(error.contains(&expected), "{loss}: {error}");
+    }
+}
+
+/// A teacher that is an arm looks at the images that its student sees; who was asked before cannot.
+#[test]
+fn a_student_whose_images_are_moved_is_taught_about_moved_images() {
+    let shift = |text: String| text.replace("[arms.student]\n", "[arms.student]\nshift = 1\n");
+    let moved = learns(&shift(taught("small", "\"second\"", "")));
+    // One with the loss, the last layer of the teacher cannot but look.
+    let fused = shift(taught("small", "\"second\"", ""))
+        .replace("[arms.student]\n", "[arms.student]\nfuse_last_layer = true\n");
+    let fused = learns(&fused);
+    assert!((fused - moved).abs() < 1e-3 * moved, "{moved} {fused}");
+    for teacher in ["{ cache = \"c\" }", "{ script = \"s.pt\" }", "{ run = \"r\", arm = \"a\" }"] {
+        let error = refused(&shift(taught("small", teacher, ""))).to_string();
+        assert!(error.contains("arms.student.shift: does not go with this teacher"), "{error}");
+    }
+}
+
+/// What is about samples together is tried on as few as the last batch of an epoch has.
+#[test]
+fn a_last_batch_that_is_too_small_is_said_before_training() {
+    let text = taught("small", "\"first\"", "features = [{ kind = \"relational_angle\" }]");
+    let prepare = |text: &str| {
+        let recipe = Recipe::parse("voices.toml", text, &[]).unwrap();
+        Experiment::prepare(recipe, None, Device::Cpu)
+    };
+    let train = prepare(&text).unwrap().sizes().train;
+    let batch = |size: usize| text.replace("batch_size = 64", &format!("batch_size = {size}"));
+    let error = prepare(&batch(train - 2)).unwrap_err().to_string();
+    let expected = "arms.student.distill: the last batch of an epoch has 2 samples (";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.ends_with("expected another `training.batch_size`"), "{error}");
+    prepare(&batch(train - 3)).unwrap();
 }
 
 #[test]
