@@ -192,7 +192,9 @@ impl LinearDistillation {
             } else {
                 kept.take()
             };
-            held.unwrap_or_default().handed_out(factor, kind, &hidden_shape, count)
+            let held =
+                held.ok_or_else(|| TensorError::other("its gradients were given away before"))?;
+            held.handed_out(factor, kind, &hidden_shape, count)
         })?)
     }
 
@@ -285,6 +287,9 @@ impl<'a> Flat<'a> {
                 [Some(labels(given, "labels")?), None]
             }
             Target::Soft(given) => [Some(rows(given)?), None],
+            Target::Allowed { labels: given, allowed } => {
+                [Some(labels(given, "labels")?), Some(rows(allowed)?)]
+            }
             Target::Masked { rows: given, counted } => {
                 [Some(rows(given)?), Some(labels(counted, "mask of the samples")?)]
             }
@@ -327,6 +332,9 @@ impl Part<'_> {
         match (self.given, &self.tensors) {
             (Target::Hard(_), [Some(labels), _]) => Target::Hard(labels),
             (Target::Soft(_), [Some(rows), _]) => Target::Soft(rows),
+            (Target::Allowed { .. }, [Some(labels), Some(allowed)]) => {
+                Target::Allowed { labels, allowed }
+            }
             (Target::Masked { .. }, [Some(rows), Some(counted)]) => {
                 Target::Masked { rows, counted }
             }

@@ -11,6 +11,7 @@ use softlabel_tensor::{
 };
 use tch::{Kind, Tensor};
 
+use crate::cross_entropy::checked_mask;
 use crate::{CrossEntropy, Error, LossOptions, Result, RowLosses, Target};
 
 /// Logits and target of one batch, checked, with the samples that count for nothing set aside.
@@ -59,6 +60,7 @@ enum Given {
     Masked { rows: Tensor, counted: Tensor },
     Mixed { first: Tensor, second: Tensor, share_of_second: Vec<f64> },
     Smoothed { labels: Tensor, epsilons: Vec<f64> },
+    Allowed { labels: Tensor, allowed: Tensor },
 }
 
 impl Given {
@@ -79,6 +81,13 @@ impl Given {
             Target::Smoothed { labels, epsilons } => {
                 Self::Smoothed { labels: labels.shallow_clone(), epsilons: epsilons.to_vec() }
             }
+            Target::Allowed { labels, allowed } => Self::Allowed {
+                labels: labels.shallow_clone(),
+                allowed: match axis {
+                    ClassAxis::Second if allowed.dim() > 1 => allowed.f_movedim_int(1, -1)?,
+                    _ => allowed.shallow_clone(),
+                },
+            },
         })
     }
 
@@ -91,6 +100,7 @@ impl Given {
                 Target::Mixed { first, second, share_of_second }
             }
             Self::Smoothed { labels, epsilons } => Target::Smoothed { labels, epsilons },
+            Self::Allowed { labels, allowed } => Target::Allowed { labels, allowed },
         }
     }
 }
@@ -112,7 +122,12 @@ impl Batch {
         let given_target = Given::new(target, class_axis)?;
         let kind = if logits.f_kind()? == Kind::Double { Kind::Double } else { Kind::Float };
         let (target, ignored) = match &given_target {
-            Given::Hard(labels) | Given::Smoothed { labels, .. } => {
+            Given::Hard(labels)
+            | Given::Smoothed { labels, .. }
+            | Given::Allowed { labels, .. } => {
+                if let Given::Allowed { allowed, .. } = &given_target {
+                    let _ = checked_mask(allowed, &given_logits, ClassAxis::Last)?;
+                }
                 if let Given::Smoothed { epsilons, .. } = &given_target {
                     check_epsilons(labels, epsilons)?;
                 }

@@ -106,9 +106,8 @@ pub use regularizers::{
     NormalizedLogits, Reference,
 };
 pub use robust::{
-    BackwardCorrection, BinaryCrossEntropy, BinarySmoothing, Bootstrap, BootstrapMode, DualFocal,
-    Focal, Focal53, ForwardCorrection, GeneralizedCrossEntropy, LabelRelaxation, Poly,
-    SymmetricCrossEntropy,
+    BackwardCorrection, BinaryCrossEntropy, Bootstrap, BootstrapMode, DualFocal, Focal, Focal53,
+    ForwardCorrection, GeneralizedCrossEntropy, LabelRelaxation, Poly, SymmetricCrossEntropy,
 };
 pub use row_losses::RowLosses;
 pub use softlabel_core::{Normalizer, Reduction};

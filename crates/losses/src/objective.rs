@@ -212,6 +212,10 @@ impl LossTerm for CrossEntropy {
 
     fn weighted(&self, batch: &Batch, reduction: Reduction, weight: f64) -> Result<Tensor> {
         let (logits, target) = batch.given();
+        let own = self.reduction();
+        if own != Reduction::default() && own != reduction {
+            return Err(differs("reduction of a cross-entropy", &reduction, &own));
+        }
         self.of_batch(batch)?.with_reduction(reduction).forward_weighted(logits, target, weight)
     }
 }

@@ -65,6 +65,7 @@ pub fn dense_rows(rows: &Tensor) -> Result<DenseRows<'_>> {
         Kind::Double => DenseRows::F64(slice(rows)?),
         Kind::BFloat16 => DenseRows::Bf16(slice(rows)?),
         Kind::Half => DenseRows::F16(slice(rows)?),
+        Kind::Bool => DenseRows::Mask(slice(rows)?),
         _ => DenseRows::F32(slice(rows)?),
     })
 }

@@ -121,7 +121,7 @@ pub trait LossTerm: Debug {
         options: &LossOptions,
     ) -> Result<Tensor> {
         let batch = Batch::with_options(logits, target, options)?;
-        self.term(&batch)?.reduce(options.reduction, self.name())
+        self.weighted(&batch, options.reduction, 1.0)
     }
 }
 
@@ -132,6 +132,14 @@ impl<T: LossTerm + ?Sized> LossTerm for Box<T> {
 
     fn term(&self, batch: &Batch) -> Result<Term> {
         (**self).term(batch)
+    }
+
+    fn row_losses(&self, batch: &Batch) -> Result<RowLosses> {
+        (**self).row_losses(batch)
+    }
+
+    fn weighted(&self, batch: &Batch, reduction: Reduction, weight: f64) -> Result<Tensor> {
+        (**self).weighted(batch, reduction, weight)
     }
 }
 

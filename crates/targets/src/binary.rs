@@ -53,6 +53,35 @@ impl BinarySmoothing {
         Self { epsilon, form }
     }
 
+    /// y(1 − ε) + ε/2.
+    ///
+    /// # Errors
+    /// If ε is not in [0, 1].
+    ///
+    /// ```
+    /// use softlabel_targets::BinarySmoothing;
+    /// assert_eq!(BinarySmoothing::half(0.5)?.smooth(&[1.0f32, 0.0], 1)?, [0.75, 0.25]);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    pub fn half(epsilon: f64) -> Result<Self> {
+        Ok(Self::new(Epsilon::new(epsilon)?, BinaryForm::Half))
+    }
+
+    /// y(1 − ε) + ε/K.
+    ///
+    /// # Errors
+    /// If ε is not in [0, 1].
+    ///
+    /// ```
+    /// use softlabel_targets::BinarySmoothing;
+    /// let smoothed = BinarySmoothing::over_classes(0.5)?.smooth(&[1.0f32, 0.0, 0.0, 0.0], 4)?;
+    /// assert_eq!(smoothed, [0.625, 0.125, 0.125, 0.125]);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    pub fn over_classes(epsilon: f64) -> Result<Self> {
+        Ok(Self::new(Epsilon::new(epsilon)?, BinaryForm::OverClasses))
+    }
+
     /// ε.
     pub const fn epsilon(&self) -> Epsilon {
         self.epsilon

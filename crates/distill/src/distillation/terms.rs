@@ -61,7 +61,10 @@ impl Distillation {
         let pair =
             self.pair(student, teacher, hard.class_axis(), hard.ignored(target)?, samples)?;
         let labels = if self.loss.needs_labels() {
-            let (Target::Hard(labels) | Target::Smoothed { labels, .. }) = target else {
+            let (Target::Hard(labels)
+            | Target::Smoothed { labels, .. }
+            | Target::Allowed { labels, .. }) = target
+            else {
                 return Err(LossError::NeedsLabels { loss: self.loss.name() }.into());
             };
             let labels = check_labels(labels, &pair.student, hard.ignore_index())?;

@@ -253,6 +253,7 @@ fn heads_take_every_target_and_class_match() {
     let (first, second) = (labels(10, 7).view((2, 5)), labels(10, 6).view((2, 5)));
     let rows = wave(&[2, 5, 7], 0.3).softmax(-1, Kind::Double);
     let counted = first.ne(0);
+    let allowed = rows.gt(0.1);
     let shares: Vec<f64> = (0..10).map(|n| f64::from(n) / 10.0).collect();
     let distillation = Distillation::new(temperature(2.0), 0.5, 0.5).unwrap();
     let targets = [
@@ -261,6 +262,7 @@ fn heads_take_every_target_and_class_match() {
         Target::Masked { rows: &rows, counted: &counted },
         Target::Mixed { first: &first, second: &second, share_of_second: &shares },
         Target::Smoothed { labels: &first, epsilons: &shares },
+        Target::Allowed { labels: &first, allowed: &allowed },
     ];
     let linear =
         LinearDistillation::new(distillation, CrossEntropy::new()).unwrap().with_rows_at_a_time(3);

@@ -86,6 +86,10 @@ impl<'a, 'b, T: Element> CarefulRow<'a, 'b, T> {
         if log_sum_exp.is_nan() {
             return f64::NAN;
         }
+        // No class can be, and none is likelier than another.
+        if log_sum_exp == f64::NEG_INFINITY {
+            return 0.0;
+        }
         let logit = self.logit(class);
         let probability =
             if logit == f64::NEG_INFINITY { 0.0 } else { (logit - log_sum_exp).exp() };

@@ -97,7 +97,7 @@ fn run<T: Logit>(
     let gradient = if !node.is_recording() {
         let logits = slice::<T>(&values)?;
         spatial_cross_entropy(logits, classes, spatial, &target, &kernel_options, outputs, threads)
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| refused(&error, prepared.tolerance))?;
         None
     } else if given_up {
         drop(values);
@@ -113,7 +113,7 @@ fn run<T: Logit>(
             outputs,
             threads,
         )
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| refused(&error, prepared.tolerance))?;
         values = input.f_detach()?;
         Some(values)
     } else {
@@ -131,7 +131,7 @@ fn run<T: Logit>(
             outputs,
             threads,
         )
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| refused(&error, prepared.tolerance))?;
         Some(gradient)
     };
     let loss = if !each {

@@ -173,7 +173,9 @@ impl LinearCrossEntropy {
                 } else {
                     kept.take()
                 };
-                held.unwrap_or_default().handed_out(factor, kind, &shape, count)
+                let held =
+                    held.ok_or_else(|| TensorError::other("its gradients were given away before"))?;
+                held.handed_out(factor, kind, &shape, count)
             })?
         } else {
             let target: Vec<_> = prepared.tensors().map(Tensor::shallow_clone).collect();
@@ -345,7 +347,7 @@ impl Layer {
                 cross_entropy_in_place(logits, classes, &target, &options, scale, outputs, threads)
             }
         };
-        result.map_err(|error| refused(&error))?;
+        result.map_err(|error| refused(&error, prepared.tolerance))?;
         let given = |is_given: bool, tensor: Tensor| is_given.then_some(tensor);
         let rows = Rows {
             losses,

@@ -26,6 +26,7 @@
 //! Label smoothing: Szegedy et al. 2016. z-loss: Chowdhery et al. 2022 ("PaLM", section 5). Soft-capped logits: Gemma
 //! Team 2024 ("Gemma 2"). The reductions are those of [`RowLosses`].
 
+mod allowed;
 mod fused;
 mod linear;
 mod numbers;
@@ -33,6 +34,8 @@ mod operators;
 mod plan;
 mod prepare;
 mod target;
+
+pub(crate) use allowed::checked_mask;
 
 use std::sync::{Arc, OnceLock};
 
@@ -342,7 +345,9 @@ impl CrossEntropy {
             Ok(Some(labels.f_to_kind(Kind::Int64)?.f_eq(index)?))
         };
         Ok(match target {
-            Target::Hard(labels) | Target::Smoothed { labels, .. } => of(labels)?,
+            Target::Hard(labels)
+            | Target::Smoothed { labels, .. }
+            | Target::Allowed { labels, .. } => of(labels)?,
             Target::Mixed { first, second, .. } => match (of(first)?, of(second)?) {
                 (Some(first), Some(second)) => Some(first.f_logical_or(&second)?),
                 _ => None,

@@ -9,8 +9,8 @@ use softlabel_kernels::rows::{
 use softlabel_targets::{
     Dense as PlannedDense, Masses as PlannedMasses, MassesBy as PlannedMassesBy,
 };
+use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::slices::slice;
-use softlabel_tensor::{Error as TensorError, SOFT_ROW_TOLERANCE};
 
 use super::prepare::{Part, Prepared};
 use crate::Result;
@@ -117,14 +117,16 @@ fn part<T>(values: &[T], range: Range<usize>) -> &[T] {
 
 /// What the kernels refuse: a label that is no class, a soft row that is no distribution, or what a check before them
 /// overlooked.
-pub(super) fn refused(error: &TargetError) -> crate::Error {
+///
+/// `tolerance` is that of the soft rows, if there are any.
+pub(super) fn refused(error: &TargetError, tolerance: Option<f64>) -> crate::Error {
     let what = "soft targets";
     let error = match *error {
         TargetError::Row(BadRow::Value { row, class, found }) => {
             CoreError::BadValue { what, expected: "a probability", row, class, found }
         }
         TargetError::Row(BadRow::Sum { row, found }) => {
-            CoreError::RowSum { what, row, found, tolerance: SOFT_ROW_TOLERANCE }
+            CoreError::RowSum { what, row, found, tolerance: tolerance.unwrap_or_default() }
         }
         TargetError::Label { row, label, classes, .. } => {
             CoreError::LabelOutOfRange { position: row, found: label, classes }

@@ -8,8 +8,8 @@ use softlabel_kernels::rows::{TargetError as KernelError, first_bad_row, tally_l
 use softlabel_targets::{Dense, FusedTarget, Masses, MassesBy};
 use softlabel_tensor::slices::slice;
 use softlabel_tensor::{
-    ClassAxis, Error as TensorError, SOFT_ROW_TOLERANCE, check_label_values, check_labels_fit,
-    check_same_device, check_soft_row_values, check_soft_rows_fit, class_last,
+    ClassAxis, Error as TensorError, check_label_values, check_labels_fit, check_same_device,
+    check_soft_row_values, check_soft_rows_fit, class_last, soft_row_tolerance,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -41,7 +41,7 @@ impl Way {
 pub(super) enum Part {
     /// What the plan has.
     Planned,
-    /// A row a sample, in any float dtype: as the labels, with the class axis last or where the logits have it.
+    /// A row a sample, in any float dtype or as a mask: as the labels, with the class axis last or where the logits have it.
     Rows(Tensor),
 }
 
@@ -107,6 +107,9 @@ impl Prepared {
             Target::Smoothed { labels, epsilons } => {
                 Self::smoothed(loss, &plan, logits, labels, epsilons)
             }
+            Target::Allowed { labels, allowed } => {
+                Self::allowed(loss, plan, logits, labels, allowed, way)
+            }
             Target::Mixed { first, second, share_of_second } => {
                 Self::mixed(loss, &plan, logits, [first, second], share_of_second, way)
             }
@@ -130,7 +133,12 @@ impl Prepared {
     }
 
     /// Without labels yet, all samples counted.
-    fn planned(loss: &CrossEntropy, plan: Arc<Plan>, logits: &Tensor, masses: MassesBy) -> Self {
+    pub(super) fn planned(
+        loss: &CrossEntropy,
+        plan: Arc<Plan>,
+        logits: &Tensor,
+        masses: MassesBy,
+    ) -> Self {
         let shape = leading(logits);
         Self {
             plan,
@@ -342,7 +350,7 @@ impl Prepared {
     }
 
     /// Counts the samples, if it is not known how many are ignored, and adds up the weights of their labels.
-    fn count(&mut self, reduction: Reduction, ignored: Option<usize>) -> Result<()> {
+    pub(super) fn count(&mut self, reduction: Reduction, ignored: Option<usize>) -> Result<()> {
         self.counted -= match ignored {
             Some(ignored) => ignored as f64,
             None => match self.ignored()? {
@@ -401,7 +409,7 @@ fn leading(logits: &Tensor) -> Vec<i64> {
     shape
 }
 
-fn weighted(masses: &Masses, weight: f64) -> Masses {
+pub(super) fn weighted(masses: &Masses, weight: f64) -> Masses {
     Masses { label: masses.label * weight, ..*masses }
 }
 
@@ -420,7 +428,7 @@ fn with_class_weights(masses: &MassesBy, weights: Option<&[f64]>) -> MassesBy {
 }
 
 /// Checked, on the device of the logits, as `i64`; and how many are ignored, where counting is cheap.
-fn checked_labels(
+pub(super) fn checked_labels(
     labels: &Tensor,
     logits: &Tensor,
     ignore_index: Option<i64>,
@@ -469,7 +477,7 @@ fn soft_rows(
     };
     // What is weighed is added up before the kernels see it.
     let in_passing = by_masses.is_some() && plan.weights.is_none() && way != Way::Checked;
-    let tolerance = in_passing.then_some(SOFT_ROW_TOLERANCE);
+    let tolerance = if in_passing { Some(soft_row_tolerance(rows.f_kind()?)) } else { None };
     if rows.device() != Device::Cpu {
         check_soft_row_values(&rows, ignored)?;
     } else if tolerance.is_none() {
@@ -492,16 +500,16 @@ fn check_distributions(
 ) -> Result<()> {
     let ignored = ignored.map(slice::<bool>).transpose()?;
     let spatial = usize::try_from(spatial).unwrap_or_default();
-    let (tolerance, threads) = (SOFT_ROW_TOLERANCE, threads());
+    let (tolerance, threads) = (soft_row_tolerance(rows.f_kind()?), threads());
     let bad = first_bad_row(dense_rows(rows)?, classes, spatial, ignored, tolerance, threads);
-    match bad.map_err(|error| refused(&error))? {
+    match bad.map_err(|error| refused(&error, None))? {
         None => Ok(()),
-        Some(bad) => Err(refused(&KernelError::Row(bad))),
+        Some(bad) => Err(refused(&KernelError::Row(bad), Some(tolerance))),
     }
 }
 
 /// Rows `[.., K]` as the logits lie.
-fn placed(rows: Tensor, way: Way) -> Result<Tensor> {
+pub(super) fn placed(rows: Tensor, way: Way) -> Result<Tensor> {
     let rows = if way.is_spatial() { rows.f_movedim_int(-1, 1)? } else { rows };
     Ok(rows.f_contiguous()?)
 }

@@ -5,8 +5,8 @@ use tch::Tensor;
 /// What a batch of logits should have said.
 ///
 /// Labels are class indices of any integer dtype, in the shape of the logits without the class axis. Soft rows are
-/// distributions over the classes in the shape of the logits, in any float dtype, each summing to 1 within 1e-3; no
-/// gradient flows into them. Numbers of samples come in row-major order.
+/// distributions over the classes in the shape of the logits, in any float dtype, each summing to 1 within the
+/// [tolerance](softlabel_tensor::soft_row_tolerance) of that dtype; no gradient flows into them. Numbers of samples come in row-major order.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Target<'a> {
@@ -31,6 +31,30 @@ pub enum Target<'a> {
         second: &'a Tensor,
         /// s, the share of the second, in [0, 1]: one a sample.
         share_of_second: &'a [f64],
+    },
+    /// One label a sample, and the classes that each allows: ε of the loss goes evenly to these,
+    /// t = (1 − ε)·onehot(y) + ε/n·allowed, where the logits of the others may be −∞ and cost nothing.
+    ///
+    /// The smoothing of the loss is [`Smoothing::mixture`](softlabel_targets::Smoothing::mixture) or per class; for the same classes in all samples
+    /// [`AllowedClasses`](softlabel_targets::AllowedClasses) is a prior. A sample that counts allows at least one class.
+    ///
+    /// ```
+    /// use softlabel_losses::{CrossEntropy, Target};
+    /// use softlabel_targets::Smoothing;
+    /// use tch::Tensor;
+    ///
+    /// let logits = Tensor::from_slice(&[0.0f64, 0.0, f64::NEG_INFINITY]).view((1, 3));
+    /// let (labels, allowed) = (Tensor::from_slice(&[0i64]), Tensor::from_slice(&[true, true, false]).view((1, 3)));
+    /// let loss = CrossEntropy::new().with_smoothing(Smoothing::mixture(0.1)?);
+    /// let loss = loss.forward(&logits, Target::Allowed { labels: &labels, allowed: &allowed })?;
+    /// assert!((f64::try_from(loss)? - 2f64.ln()).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Allowed {
+        /// The labels.
+        labels: &'a Tensor,
+        /// True where a class can be: bool, in the shape of the logits.
+        allowed: &'a Tensor,
     },
     /// One label a sample, and an ε for each in the place of the ε of the loss, of which the prior counts.
     Smoothed {

@@ -14,8 +14,8 @@
 //! Sources: Szegedy et al. 2016 for smoothing; Wightman, Touvron, Jégou, "ResNet strikes back", 2021, for its use with
 //! one label a sample; Keras smooths by halves, timm uniformly.
 
-use serde::{Deserialize, Serialize};
-use softlabel_core::{Epsilon, Error as CoreError};
+use softlabel_core::Error as CoreError;
+use softlabel_targets::BinarySmoothing;
 use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
@@ -23,49 +23,6 @@ use crate::check::configuration;
 use crate::numeric::{computing_kind, weigh};
 use crate::term::row_loss;
 use crate::{Batch, LossOptions, Result, RowLosses};
-
-/// What smoothing does to a target of a single label.
-///
-/// Serialized as `"none"`, `{ half = 0.1 }` or `{ uniform = 0.1 }`.
-///
-/// ```
-/// use softlabel_core::Epsilon;
-/// use softlabel_losses::BinarySmoothing;
-///
-/// let epsilon = Epsilon::new(0.1)?;
-/// assert!((BinarySmoothing::Half(epsilon).smooth(1.0, 10) - 0.95).abs() < 1e-15);
-/// assert_eq!(BinarySmoothing::Uniform(epsilon).smooth(0.0, 10), 0.01);
-/// # Ok::<(), softlabel_core::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum BinarySmoothing {
-    /// Targets as they are.
-    #[default]
-    None,
-    /// y(1 − ε) + ε/2: each label is a question of its own with two answers, as in Keras.
-    Half(Epsilon),
-    /// y(1 − ε) + ε/L: the L labels are the classes of one question, as in timm.
-    Uniform(Epsilon),
-}
-
-impl BinarySmoothing {
-    /// t for a target y among L labels.
-    pub fn smooth(&self, target: f64, labels: usize) -> f64 {
-        let (keep, floor) = self.factors(labels);
-        target * keep + floor
-    }
-
-    /// 1 − ε, and what is added.
-    fn factors(&self, labels: usize) -> (f64, f64) {
-        match self {
-            Self::None => (1.0, 0.0),
-            Self::Half(epsilon) => (1.0 - epsilon.get(), epsilon.get() / 2.0),
-            Self::Uniform(epsilon) => (1.0 - epsilon.get(), epsilon.get() / labels as f64),
-        }
-    }
-}
 
 configuration! {
     /// Binary cross-entropy with logits, smoothed, for any number of labels a sample.
@@ -75,14 +32,14 @@ configuration! {
     /// and soft targets will do. Not a softmax loss: gradients of a sample do not sum to 0.
     ///
     /// ```
-    /// use softlabel_core::Epsilon;
-    /// use softlabel_losses::{BinaryCrossEntropy, BinarySmoothing, LossOptions};
+    /// use softlabel_losses::{BinaryCrossEntropy, LossOptions};
+    /// use softlabel_targets::BinarySmoothing;
     /// use tch::Tensor;
     ///
     /// let logits = Tensor::from_slice(&[0.0f64, 3f64.ln()]).view((1, 2));
     /// let targets = Tensor::from_slice(&[1i64, 1]).view((1, 2));
     /// let loss = BinaryCrossEntropy::new()
-    ///     .with_smoothing(BinarySmoothing::Half(Epsilon::new(0.2)?))
+    ///     .with_smoothing(BinarySmoothing::half(0.2)?)
     ///     .forward_binary(&logits, &targets, None, &LossOptions::default())?;
     /// let second = -0.9 * 0.75f64.ln() - 0.1 * 0.25f64.ln();
     /// assert!((f64::try_from(loss)? - (2f64.ln() + second) / 2.0).abs() < 1e-15);
@@ -92,7 +49,7 @@ configuration! {
     #[derive(Default)]
     BinaryCrossEntropy {
         #[serde(default)]
-        smoothing: BinarySmoothing,
+        smoothing: Option<BinarySmoothing>,
         #[serde(default)]
         pos_weight: Option<Vec<f64>>,
     }
@@ -107,7 +64,7 @@ impl BinaryCrossEntropy {
     /// Smooths every target.
     #[must_use]
     pub fn with_smoothing(mut self, smoothing: BinarySmoothing) -> Self {
-        self.smoothing = smoothing;
+        self.smoothing = Some(smoothing);
         self
     }
 
@@ -120,8 +77,8 @@ impl BinaryCrossEntropy {
         self.checked()
     }
 
-    /// The smoothing.
-    pub fn smoothing(&self) -> BinarySmoothing {
+    /// The smoothing, if there is one.
+    pub fn smoothing(&self) -> Option<BinarySmoothing> {
         self.smoothing
     }
 
@@ -160,7 +117,7 @@ impl BinaryCrossEntropy {
             check_same_device(&tensor, &logits, what)?;
             Ok(tensor)
         };
-        let mut targets = same_layout(targets, "binary targets")?.f_to_kind(kind)?;
+        let mut targets = same_layout(targets, "binary targets")?.f_detach()?.f_to_kind(kind)?;
         let mut counted = None;
         if let Some(ignored) = ignored {
             let ignored = same_layout(ignored, "the mask of ignored labels")?;
@@ -207,8 +164,13 @@ impl BinaryCrossEntropy {
     /// The loss of every label.
     fn entries(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let count = logits.size().last().copied().unwrap_or_default();
-        let (keep, floor) = self.smoothing.factors(usize::try_from(count).unwrap_or_default());
-        let targets = targets.f_mul_scalar(keep)?.f_add_scalar(floor)?;
+        let targets = match &self.smoothing {
+            None => targets.shallow_clone(),
+            Some(smoothing) => {
+                let masses = smoothing.fused(usize::try_from(count).unwrap_or_default())?;
+                targets.f_mul_scalar(masses.scale)?.f_add_scalar(masses.shift)?
+            }
+        };
         let absent = targets.f_neg()?.f_add_scalar(1.0)?;
         let present = match &self.pos_weight {
             None => targets,

@@ -10,7 +10,7 @@
 //!
 //! 1 − p_y is computed from ln p_y without further cancellation; f32 cannot tell ln p_y from 0 where 1 − p_y is below
 //! about 6e-8, and the loss is 0 there. At p_y = 1 loss and gradient are 0 for every γ ≥ 0.
-//! A label with a logit of −∞ is an infinite loss, and its gradient is NaN unless γ is 0.
+//! A label with a logit of −∞ is an infinite loss, and its gradient that of cross-entropy, to which all three tend there.
 //!
 //! Sources: Lin, Goyal, Girshick, He, Dollár, "Focal Loss for Dense Object Detection", ICCV 2017; Mukhoti et al.,
 //! "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020; Tao, Dong, Xu, "Dual Focal Loss for
@@ -174,5 +174,7 @@ row_loss!(DualFocal, "dual_focal");
 
 /// −factor·ln p_y.
 fn focus(log_p: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    // 0 times −∞ is not what the factor adds to the gradient of a label that cannot be, but nothing.
+    let factor = factor.f_detach()?.f_where_self(&log_p.f_isneginf()?, factor)?;
     Ok(factor.f_mul(log_p)?.f_neg()?)
 }

@@ -9,7 +9,7 @@ mod label_relaxation;
 mod poly;
 mod symmetric;
 
-pub use binary::{BinaryCrossEntropy, BinarySmoothing};
+pub use binary::BinaryCrossEntropy;
 pub use bootstrap::{Bootstrap, BootstrapMode};
 pub use correction::{BackwardCorrection, ForwardCorrection};
 pub use focal::{DualFocal, Focal, Focal53};

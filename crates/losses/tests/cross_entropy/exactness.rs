@@ -138,7 +138,12 @@ fn a_row_of_nothing_costs_infinitely_much_and_no_more() {
         let _ = logits.get(1).fill_(f64::NEG_INFINITY);
         let loss = CrossEntropy::new().with_reduction(Reduction::None);
         let loss = if second_derivatives { loss.with_second_derivatives() } else { loss };
+        let logits = logits.set_requires_grad(true);
         let losses = loss.forward(&logits, Target::Hard(&cycling(&[3], 6))).unwrap();
+        losses.sum(Kind::Float).backward();
+        let gradient = rows_of(&logits.grad());
+        assert_eq!(gradient[6..12], [0.0; 6]);
+        assert!(gradient.iter().all(|entry| entry.is_finite()) && gradient[0] != 0.0);
         let losses = rows_of(&losses);
         assert_eq!(losses[1], f64::INFINITY);
         assert!(losses[0].is_finite() && losses[2].is_finite());

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use softlabel_core::{Epsilon, Labels};
-use softlabel_losses::{ClassAxis, CrossEntropy, Normalizer, Reduction, Target};
+use softlabel_losses::{ClassAxis, CrossEntropy, Normalizer, Objective, Reduction, Target};
 use softlabel_targets::{
     AllowedClasses, ClassDistribution, ClassMatrix, ClassTree, Convention, Hierarchy,
     NegativeEpsilon, Ordinal, OrdinalDistance, Smoothing,
 };
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::support::{WAYS, Way, backward, cycling, largest_difference, rows_of, wave};
 
@@ -73,7 +73,7 @@ fn by_formula(
         let mass: f64 = target.iter().zip(weights).map(|(t, w)| t * w).sum();
         for k in 0..CLASSES {
             let t = target[k] * weights[k];
-            loss += t * (lse - z[k]) / divisor;
+            loss += if t == 0.0 { 0.0 } else { t * (lse - z[k]) / divisor };
             gradient[n * CLASSES + k] = ((z[k] - lse).exp() * mass - t) / divisor;
         }
     }
@@ -82,7 +82,7 @@ fn by_formula(
 
 fn check(
     name: &str,
-    loss: &CrossEntropy,
+    loss: &dyn Forward,
     logits: &Tensor,
     target: Target<'_>,
     truth: &(f64, Vec<f64>),
@@ -96,6 +96,23 @@ fn check(
     let off =
         rows_of(&gradient).iter().zip(&truth.1).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(off < 1e-13, "{name}: gradient off by {off}");
+}
+
+/// A loss of logits and a target.
+trait Forward {
+    fn forward(&self, logits: &Tensor, target: Target<'_>) -> softlabel_losses::Result<Tensor>;
+}
+
+impl Forward for CrossEntropy {
+    fn forward(&self, logits: &Tensor, target: Target<'_>) -> softlabel_losses::Result<Tensor> {
+        CrossEntropy::forward(self, logits, target)
+    }
+}
+
+impl Forward for Objective {
+    fn forward(&self, logits: &Tensor, target: Target<'_>) -> softlabel_losses::Result<Tensor> {
+        Objective::forward(self, logits, target)
+    }
 }
 
 /// All that is known of a batch of 37 rows, more than a tile of the kernels, of which two are ignored.
@@ -213,6 +230,99 @@ fn an_epsilon_a_sample_is_the_smoothing_of_that_sample() {
                 let target = Target::Smoothed { labels: &batch.first, epsilons: &epsilons };
                 let name = format!("{smoothing}, weights {weighted}, {way:?}");
                 check(&name, &loss, &batch.logits, target, &batch.truth(&rows));
+            }
+        }
+    }
+}
+
+/// ε goes to the classes that a sample allows; those of the others may be −∞. Ignored samples may allow none.
+#[test]
+fn classes_that_a_sample_allows_share_its_epsilon() {
+    let per_class: Vec<_> = [0.0, 0.1, 0.5, 1.0, 0.3].map(|e| Epsilon::new(e).unwrap()).into();
+    let epsilons = |smoothing: &Smoothing, y: usize| row(smoothing, y)[(y + 1) % CLASSES] * 5.0;
+    for weighted in [false, true] {
+        let batch = Batch::new(weighted);
+        let labels = Batch::labels(&batch.first);
+        let allows = |n: usize, k: usize| batch.counted[n] && (k == labels[n] || (n + k) % 3 == 0);
+        let mask: Vec<bool> =
+            (0..37 * CLASSES).map(|at| allows(at / CLASSES, at % CLASSES)).collect();
+        let allowed = Tensor::from_slice(&mask).view((37, 5));
+        let impossible = batch.logits.masked_fill(&allowed.logical_not(), f64::NEG_INFINITY);
+        for smoothing in [
+            Smoothing::NONE,
+            Smoothing::mixture(0.1).unwrap(),
+            Smoothing::mixture(1.0).unwrap(),
+            Smoothing::towards(per_class.clone(), Convention::Mixture),
+            Smoothing::towards(NegativeEpsilon::new(-0.5).unwrap(), Convention::Mixture),
+        ] {
+            let target = |n: usize| {
+                let epsilon = epsilons(&smoothing, labels[n]);
+                let count = (0..CLASSES).filter(|&k| allows(n, k)).count().max(1);
+                let even = |k| if allows(n, k) { epsilon / count as f64 } else { 0.0 };
+                let on_label = |k| if k == labels[n] { 1.0 - epsilon } else { 0.0 };
+                (0..CLASSES).map(|k| on_label(k) + even(k)).collect::<Vec<f64>>()
+            };
+            let rows: Vec<_> = (0..Batch::ROWS).map(target).collect();
+            for logits in [&batch.logits, &impossible] {
+                let (weights, counted) = (&batch.weights, &batch.counted);
+                let truth = by_formula(&rows_of(logits), &rows, weights, counted, 35.0);
+                for way in WAYS {
+                    let loss = batch.loss(&smoothing, weighted, way);
+                    let name = format!("{smoothing}, weights {weighted}, {way:?}");
+                    let target = Target::Allowed { labels: &batch.first, allowed: &allowed };
+                    check(&name, &loss, logits, target, &truth);
+                    // The same as images of one pixel, and from a term of an objective.
+                    let loss = loss.with_class_axis(ClassAxis::Second);
+                    let pixel = |tensor: &Tensor| tensor.unsqueeze(-1);
+                    let (labels, allowed) = (pixel(&batch.first), pixel(&allowed));
+                    let target = Target::Allowed { labels: &labels, allowed: &allowed };
+                    check(&name, &loss, &pixel(logits), target, &truth);
+                    check(&name, &Objective::from(loss), &pixel(logits), target, &truth);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mask_of_allowed_classes_that_does_not_fit_is_named() {
+    let logits = wave(&[3, 5], Kind::Float, 0.1);
+    let labels = Tensor::from_slice(&[0i64, 1, 2]);
+    let smoothed = || CrossEntropy::new().with_smoothing(Smoothing::mixture(0.1).unwrap());
+    let message = |loss: CrossEntropy, allowed: &Tensor| {
+        let target = Target::Allowed { labels: &labels, allowed };
+        loss.forward(&logits, target).unwrap_err().to_string()
+    };
+    let all = Tensor::ones([3, 5], (Kind::Bool, Device::Cpu));
+    assert!(message(smoothed(), &all.to_kind(Kind::Int64)).contains("expected bool, found Int64"));
+    assert!(message(smoothed(), &all.narrow(1, 0, 4)).contains("expected shape [3, 5]"));
+    let none = all.masked_fill(&Tensor::from_slice(&[false, false, true]).unsqueeze(-1), 0);
+    assert!(message(smoothed(), &none).ends_with("found none of sample 2"));
+    let off_target = CrossEntropy::new().with_smoothing(Smoothing::off_target(0.1).unwrap());
+    assert!(message(off_target, &all).contains("expected mixture"));
+}
+
+/// Rows that were rounded to their dtype are still distributions.
+#[test]
+fn soft_rows_of_half_precision_are_taken_as_they_are_rounded() {
+    for (kind, sum) in [(Kind::BFloat16, 1.02), (Kind::Half, 1.005), (Kind::Float, 1.002)] {
+        for classes in [3, 7, 10, 100, 1000] {
+            let logits = wave(&[64, classes], Kind::Float, 0.1);
+            let soft = wave(&[64, classes], Kind::Double, 0.4).softmax(-1, Kind::Double);
+            let uniform = Tensor::full([64, classes], 1.0 / classes as f64, (kind, Device::Cpu));
+            let one_hot = cycling(&[64], classes).one_hot(classes).to_kind(Kind::Double);
+            let smoothed = one_hot * 0.9 + 0.1 / classes as f64;
+            for rows in [soft.to_kind(kind), uniform, smoothed.to_kind(kind)] {
+                let found = CrossEntropy::new().forward(&logits, Target::Soft(&rows));
+                let wide = rows.to_kind(Kind::Double);
+                let loss = -(logits.log_softmax(-1, Kind::Double) * &wide).sum(Kind::Double) / 64.0;
+                let (found, loss) = (found.unwrap(), f64::try_from(loss).unwrap());
+                assert!((f64::try_from(found).unwrap() - loss).abs() < 1e-5 * loss, "{kind:?}");
+                let bad = (&wide * sum).to_kind(kind);
+                for way in WAYS {
+                    let error = way.of(CrossEntropy::new()).forward(&logits, Target::Soft(&bad));
+                    assert!(error.unwrap_err().to_string().contains("sum"), "{kind:?} {classes}");
+                }
             }
         }
     }

@@ -1,13 +1,12 @@
 //! Every kind of loss, with its formula written down in f64 on plain slices.
 
-use softlabel_core::Epsilon;
 use softlabel_losses::{
-    Acls, AnyLoss, BackwardCorrection, BinaryCrossEntropy, BinarySmoothing, Bootstrap,
-    BootstrapMode, Brier, ConfidencePenalty, CorrectnessRanking, Direction, DualFocal, Entropy,
-    Focal, Focal53, ForwardCorrection, GeneralizedCrossEntropy, JsDivergence, KlDivergence,
-    LabelRelaxation, LogitNorm, LogitPenalty, MarginSmoothing, MaxSup, Mmce, Poly, Reference,
-    SymmetricCrossEntropy,
+    Acls, AnyLoss, BackwardCorrection, BinaryCrossEntropy, Bootstrap, BootstrapMode, Brier,
+    ConfidencePenalty, CorrectnessRanking, Direction, DualFocal, Entropy, Focal, Focal53,
+    ForwardCorrection, GeneralizedCrossEntropy, JsDivergence, KlDivergence, LabelRelaxation,
+    LogitNorm, LogitPenalty, MarginSmoothing, MaxSup, Mmce, Poly, Reference, SymmetricCrossEntropy,
 };
+use softlabel_targets::BinarySmoothing;
 
 /// What a sample costs, from its logits and its target.
 pub(crate) enum Formula {
@@ -182,13 +181,12 @@ fn case(loss: impl Into<AnyLoss>, formula: Formula) -> Case {
 #[allow(clippy::too_many_lines)] // A table.
 pub(crate) fn all() -> Vec<Case> {
     use Formula::{Label, Rows, Together};
-    let epsilon = Epsilon::new(0.2).unwrap();
     let kl_of = |direction, reference| KlDivergence::new(direction, reference).unwrap();
     let js_of = |reference| JsDivergence::new(reference).unwrap();
     let prior = || Reference::Prior(PRIOR.to_vec());
     let binary_with = |smoothing| BinaryCrossEntropy::new().with_smoothing(smoothing);
     let weighted =
-        binary_with(BinarySmoothing::None).with_pos_weight(vec![1.0, 2.0, 0.5, 0.0, 3.0]).unwrap();
+        BinaryCrossEntropy::new().with_pos_weight(vec![1.0, 2.0, 0.5, 0.0, 3.0]).unwrap();
     vec![
         case(ConfidencePenalty::new(), Rows(|z, _| -entropy(z))),
         case(
@@ -290,7 +288,7 @@ pub(crate) fn all() -> Vec<Case> {
             shift_invariant: false,
             finite_beside: false,
             ..case(
-                binary_with(BinarySmoothing::Half(epsilon)),
+                binary_with(BinarySmoothing::half(0.2).unwrap()),
                 Rows(|z, q| binary(z, q, 0.8, 0.1, [1.0; 5])),
             )
         },
@@ -298,7 +296,7 @@ pub(crate) fn all() -> Vec<Case> {
             shift_invariant: false,
             finite_beside: false,
             ..case(
-                binary_with(BinarySmoothing::Uniform(epsilon)),
+                binary_with(BinarySmoothing::over_classes(0.2).unwrap()),
                 Rows(|z, q| binary(z, q, 0.8, 0.2 / z.len() as f64, [1.0; 5])),
             )
         },

@@ -179,3 +179,58 @@ fn objectives_move_between_threads() {
     let objective = sent(Objective::new(CrossEntropy::new()).plus(0.1, any));
     assert_eq!(objective.weights().count(), 2);
 }
+
+/// A loss that knows a shorter way to its value times a weight, and tells by it.
+#[derive(Debug)]
+struct Short;
+
+impl LossTerm for Short {
+    fn name(&self) -> &'static str {
+        "short"
+    }
+
+    fn term(&self, batch: &Batch) -> softlabel_losses::Result<softlabel_losses::Term> {
+        LogitPenalty::new().term(batch)
+    }
+
+    fn weighted(&self, _: &Batch, _: Reduction, weight: f64) -> softlabel_losses::Result<Tensor> {
+        Ok(Tensor::from(100.0 * weight))
+    }
+}
+
+/// In a box, and in a box in a box.
+#[test]
+fn the_short_way_of_a_term_is_taken() {
+    let logits = wave(&[2, CLASSES], 0.8);
+    let labels = Tensor::from_slice(&[0i64, 4]);
+    let boxed: Box<dyn LossTerm + Send> = Box::new(Short);
+    for sum in [
+        Objective::new(Short),
+        Objective::new(boxed),
+        Objective::new(LogitPenalty::new()).plus(1.0, Short),
+    ] {
+        assert!(number(&sum.forward(&logits, Target::Hard(&labels)).unwrap()) >= 100.0);
+    }
+    let options = LossOptions::default();
+    let alone = Short.forward(&logits, Target::Hard(&labels), &options).unwrap();
+    assert_eq!(number(&alone), 100.0);
+}
+
+#[test]
+fn a_cross_entropy_of_another_reduction_is_refused() {
+    let logits = wave(&[2, CLASSES], 0.8);
+    let labels = Tensor::from_slice(&[0i64, 4]);
+    for own in [Reduction::Sum, Reduction::None, Reduction::Mean(Normalizer::Items(8.0))] {
+        let loss = || CrossEntropy::new().with_reduction(own);
+        let sum = Objective::new(loss());
+        let error = sum.forward(&logits, Target::Hard(&labels)).unwrap_err().to_string();
+        assert!(error.starts_with("reduction of a cross-entropy: expected "), "{error}");
+        let alone =
+            LossTerm::forward(&loss(), &logits, Target::Hard(&labels), &LossOptions::default());
+        assert!(alone.is_err());
+        let both = Objective::new(loss()).with_reduction(own);
+        let expected = loss().forward(&logits, Target::Hard(&labels)).unwrap();
+        let found = both.forward(&logits, Target::Hard(&labels)).unwrap();
+        assert!(largest_difference(&found, &expected) < 1e-15);
+    }
+}

@@ -1,8 +1,9 @@
 //! Ignored samples, reductions, dtypes, layouts, logits of −∞.
 
 use softlabel_losses::{
-    Batch, ClassAxis, ConfidencePenalty, Direction, ForwardCorrection, KlDivergence, LossOptions,
-    LossTerm, Normalizer, Reduction, Reference, Target,
+    AnyLoss, Batch, ClassAxis, ConfidencePenalty, Direction, DualFocal, Focal, Focal53,
+    ForwardCorrection, KlDivergence, LossOptions, LossTerm, Normalizer, Reduction, Reference,
+    Target,
 };
 use tch::{Kind, Tensor};
 
@@ -279,4 +280,33 @@ fn a_batch_shares_its_log_probabilities() {
     let first = batch.log_probabilities().unwrap().data_ptr();
     ConfidencePenalty::new().term(&batch).unwrap();
     assert_eq!(batch.log_probabilities().unwrap().data_ptr(), first);
+}
+
+/// The label cannot be: the loss is infinite, and its gradient that of cross-entropy.
+#[test]
+fn the_focal_losses_of_an_impossible_label_have_the_gradient_of_cross_entropy() {
+    let values = [f64::NEG_INFINITY, 0.5, 0.0, 1.0, -2.0, 0.0, 1.5, 0.0, 0.3, -1.0];
+    let logits = Tensor::from_slice(&values).view((2, 5));
+    let labels = Tensor::from_slice(&[0i64, 1]);
+    let of_row = |loss: &AnyLoss| {
+        let at = logits.copy().set_requires_grad(true);
+        let loss = loss.forward(&at, Target::Hard(&labels), &LossOptions::default()).unwrap();
+        assert_eq!(f64::try_from(&loss).unwrap(), f64::INFINITY);
+        loss.backward();
+        let gradient = Vec::<f64>::try_from(at.grad().flatten(0, -1)).unwrap();
+        assert!(gradient[5..].iter().all(|entry| entry.is_finite()));
+        gradient[..5].to_vec()
+    };
+    let truth = of_row(&Focal::new(0.0).unwrap().into());
+    assert!((truth[0] + 0.5).abs() < 1e-15);
+    for loss in [
+        AnyLoss::from(Focal::new(2.0).unwrap()),
+        Focal::new(0.5).unwrap().into(),
+        Focal53::new().into(),
+        DualFocal::new(3.0).unwrap().into(),
+    ] {
+        for (found, truth) in of_row(&loss).into_iter().zip(&truth) {
+            assert!((found - truth).abs() < 1e-14, "{loss:?}: {found} {truth}");
+        }
+    }
 }

@@ -46,7 +46,10 @@ fn missing_and_impossible_values_are_named() {
         ("kind = 'kl_divergence'\ndirection = 'forward'\nreference = { prior = [0.5] }", "sums to"),
         ("kind = 'backward_correction'\ntransition = [[0.5, 0.5], [0.5, 0.5]]", "its inverse"),
         ("kind = 'forward_correction'\ntransition = [[0.5, 0.6], [0.5, 0.5]]", "row 0 sums to"),
-        ("kind = 'binary_cross_entropy'\nsmoothing = { half = 2.0 }", "epsilon must be"),
+        (
+            "kind = 'binary_cross_entropy'\nsmoothing = { epsilon = 2.0, form = 'half' }",
+            "epsilon must be",
+        ),
     ] {
         let error = toml::from_str::<AnyLoss>(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
@@ -61,7 +64,7 @@ fn recipes_write_them_like_this() {
         "kind = 'kl_divergence'\ndirection = 'reverse'\nreference = 'uniform'",
         "kind = 'js_divergence'\nreference = { prior = [0.25, 0.75] }",
         "kind = 'binary_cross_entropy'",
-        "kind = 'binary_cross_entropy'\nsmoothing = { uniform = 0.1 }\npos_weight = [1, 2]",
+        "kind = 'binary_cross_entropy'\nsmoothing = { epsilon = 0.1, form = 'over_classes' }\npos_weight = [1, 2]",
         "kind = 'mmce'\nwidth = 0.4\nsquared = true",
         "kind = 'acls'\nmargin = 10\npositive = 1\nnegative = 0.1",
         "kind = 'symmetric_cross_entropy'\nalpha = 0.1\nbeta = 1\nlog_zero = -4",

@@ -18,7 +18,7 @@ use softlabel_core::{Error as Core, Labels};
 use crate::{Error, Result};
 
 /// How a target is put together: t_k = uniform + dense·d_k + label·[k = y].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Masses {
     /// What the label has on top of the other parts; may be negative.
     pub label: f64,

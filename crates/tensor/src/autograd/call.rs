@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// What a closure is boxed as; the pointer that C++ keeps is to this box.
 pub(super) type Closure =
@@ -114,11 +114,12 @@ pub(super) unsafe extern "C" fn call(closure: *mut c_void, call: *const Call) ->
         keeps_graph: call.keeps_graph != 0,
         creates_graph: call.creates_graph != 0,
     };
-    let outcome = catch_unwind(AssertUnwindSafe(move || {
-        let results = closure(&mut backward)?;
+    // An error becomes a text in here, as it may panic while it is asked for one, or dropped.
+    let outcome = catch_unwind(AssertUnwindSafe(move || -> std::result::Result<_, String> {
+        let results = closure(&mut backward).map_err(|error| error.to_string())?;
         if results.len() != call.input_count {
             let (found, expected) = (results.len(), call.input_count);
-            return Err(Error::other(format!("expected {expected} gradients, found {found}")));
+            return Err(format!("expected {expected} gradients, found {found}"));
         }
         Ok(results)
     }));
@@ -132,7 +133,7 @@ pub(super) unsafe extern "C" fn call(closure: *mut c_void, call: *const Call) ->
             }
             return DONE;
         }
-        Ok(Err(error)) => (FAILED, error.to_string()),
+        Ok(Err(text)) => (FAILED, text),
         Err(payload) => {
             let text = if let Some(text) = payload.downcast_ref::<&str>() {
                 (*text).to_owned()

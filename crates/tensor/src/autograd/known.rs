@@ -3,8 +3,8 @@
 use tch::Tensor;
 
 use super::{Backward, Node};
-use crate::Result;
 use crate::scalars::number;
+use crate::{Error, Result};
 
 /// The gradient of a loss in its one input, computed together with the loss as if what arrives from above were 1.
 ///
@@ -92,7 +92,8 @@ impl Node {
         self.attach_one(output, &[], move |backward: &mut Backward<'_>| {
             let Some(arrived) = backward.gradient(0) else { return Ok(vec![None]) };
             let known = KnownGradient::taken(&mut kept, backward.keeps_graph());
-            Ok(vec![known.map(|known| known.times(arrived)).transpose()?])
+            let known = known.ok_or_else(|| Error::other("its gradient was given away before"))?;
+            Ok(vec![Some(known.times(arrived)?)])
         })
     }
 }

@@ -34,13 +34,26 @@ fn a_saved_tensor_that_changes_is_an_error() {
     assert!(bump_version(&Tensor::new()).is_err());
 }
 
+/// An error that panics when it is asked what it is.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
 type Case = (fn(&mut Backward<'_>) -> Result<Vec<Option<Tensor>>>, &'static str);
 
 #[test]
 fn errors_and_panics_keep_their_message() {
     let x = leaf(&[1.0, 2.0]);
     let copy = |inputs: &[&Tensor]| Ok(inputs[0].copy());
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
+        (|_| Err(Error::other(Unspeakable)), "Mine: backward panicked: no words"),
         (|_| Err(Error::other("no luck")), "Mine: backward failed: no luck"),
         (|_| panic!("oh {}", "dear"), "Mine: backward panicked: oh dear"),
         (|_| panic!("plain"), "Mine: backward panicked: plain"),

@@ -97,7 +97,7 @@ fn terms() -> Vec<(&'static str, String, bool)> {
         term("symmetric_cross_entropy", "alpha = 0.1, beta = 1.0, log_zero = -4", true),
         term("forward_correction", &transition, true),
         term("backward_correction", &transition, true),
-        term("binary_cross_entropy", "smoothing = { uniform = 0.1 }", true),
+        term("binary_cross_entropy", "smoothing = { epsilon = 0.1, form = 'over_classes' }", true),
     ]
 }
 
