@@ -10,7 +10,7 @@ use softlabel_metrics::Predictions;
 use softlabel_posthoc::{AnyCalibrator, Calibrator};
 use softlabel_results::RunFolder;
 
-use crate::arguments::Reading;
+use crate::arguments::{Reading, ScoreKind};
 
 /// The scores of a file, as the options say; no element was read yet.
 pub(crate) fn scores<'a>(file: &'a PredictionFile, reading: &Reading) -> Result<Scores<'a>> {
@@ -28,7 +28,14 @@ pub(crate) fn scores<'a>(file: &'a PredictionFile, reading: &Reading) -> Result<
     // The name of labels in another file says nothing of this one.
     let labels_key = labels_key.filter(|_| reading.labels.is_none());
     let scores = file.scores(kind.into(), scores_key, labels_key)?;
-    Ok(if reading.renormalize { scores.renormalized() } else { scores })
+    let scores = if reading.renormalize { scores.renormalized() } else { scores };
+    match reading.clip {
+        None => Ok(scores),
+        Some(_) if kind == ScoreKind::Logits => {
+            bail!("--clip goes with --scores probs or log-probs: logits have no least value")
+        }
+        Some(least) => Ok(scores.clipped(least)?),
+    }
 }
 
 /// The labels of the rows of `scores`: from a file of their own, or from the same.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use predictions::{
-    Apply, Bound, Calibrate, Choice, Compare, Evaluate, Reading, WrittenKind,
+    Apply, Bound, Calibrate, Choice, Compare, Evaluate, Reading, ScoreKind, WrittenKind,
 };
 #[cfg(feature = "torch")]
 pub(crate) use run::Run;

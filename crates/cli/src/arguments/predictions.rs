@@ -188,17 +188,21 @@ pub(crate) struct Reading {
     #[arg(long, value_name = "KIND")]
     pub(crate) scores: Option<ScoreKind>,
 
-    /// Name of the array of scores, or what the names of their columns begin with.
+    /// Name of the array of scores; of columns what their names begin with, or all their names, with commas between.
     #[arg(long, value_name = "NAME")]
     pub(crate) scores_key: Option<String>,
 
-    /// Name of the array or column of labels.
+    /// Name of the array or column of labels, or what the names of a column a class begin with.
     #[arg(long, value_name = "NAME")]
     pub(crate) labels_key: Option<String>,
 
     /// Divide every row of probabilities by its sum, instead of refusing rows that do not sum to 1.
     #[arg(long)]
     pub(crate) renormalize: bool,
+
+    /// Raise probabilities below EPS to it and divide rows by their sums, such as 1e-6, so that no label is impossible.
+    #[arg(long, value_name = "EPS")]
+    pub(crate) clip: Option<f64>,
 }
 
 /// What scores mean.

@@ -5,29 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::array::{self, Array};
 use super::element::ElementType;
-use super::scores::{ScoreKind, Scores};
+use super::names::{LABEL_NAMES, SCORE_NAMES, is_one_of, names_labels, names_something_else};
+use super::scores::{ScoreKind, Scores, wrong_array};
 use super::table::{Table, TopLabels};
 use super::targets::{self, Targets};
 use super::{npy, tensors};
 use crate::{Error, Result};
-
-/// What labels are usually called.
-const LABEL_NAMES: [&str; 10] = [
-    "labels",
-    "label",
-    "targets",
-    "target",
-    "y",
-    "y_true",
-    "ground_truth",
-    "true_label",
-    "true_labels",
-    "class",
-];
-
-/// What scores of any kind are usually called.
-const SCORE_NAMES: [&str; 7] =
-    ["scores", "predictions", "preds", "outputs", "output", "y_score", "y_pred"];
 
 /// A format of prediction files, known by the extension of their names.
 ///
@@ -206,7 +189,9 @@ impl PredictionFile {
     /// Among arrays these are the only one of floating-point numbers with two axes; of several, the only one with a
     /// usual name such as `logits`, `probs` or `predictions`.
     /// Of one axis, the elements are the score of class 1 of two.
-    /// In a CSV file they are all columns but the labels, or those whose names begin with `key`.
+    /// In a CSV file they are all columns but the labels, or those whose names begin with `key`, or are in it if it is a list
+    /// of names with commas between. Without a key a column that is called as something else is (`id`, nothing at all)
+    /// is an error.
     ///
     /// `labels_key` is the name of the labels, which are no scores.
     ///
@@ -224,7 +209,7 @@ impl PredictionFile {
                 .score_array(arrays, kind, key, labels_key)
                 .and_then(|array| Scores::of_array(&self.path, array, kind)),
             Content::Table(table) => table
-                .score_columns(key, label_column(table, labels_key))
+                .score_columns(key, &label_columns(table, labels_key))
                 .and_then(|columns| Scores::of_table(&self.path, table, columns, kind)),
         };
         scores.map_err(|error| error.in_file(&self.path))
@@ -232,8 +217,11 @@ impl PredictionFile {
 
     /// The labels: those of a name, or the only ones there are; `None` if there are none.
     ///
-    /// Among arrays these are the only one of integers with one axis; of several, the only one with a usual name such
-    /// as `labels`, `targets` or `ground_truth`; failing these, an array of another shape with such a name.
+    /// Among arrays these are the one with a usual name such as `labels`, `targets` or `ground_truth`, of several the one of
+    /// integers with one axis; where none has such a name, the only one of integers with one axis that is not called as
+    /// something else is (`index`, `fold`, `predictions`).
+    /// In a CSV file they are the column with a usual name, or the columns `labels_0`, `labels_1`, …; a key is the name of
+    /// a column, or how the names of several begin.
     /// If there is only one array in the file that could not be scores of the same file, as in a file of labels, see
     /// [`only_labels`](Self::only_labels).
     /// With two axes they are rows over the `classes` classes: one-hot, counts (whole numbers, which are divided by
@@ -344,10 +332,10 @@ impl PredictionFile {
                 Ok(self.label_array(arrays, key, alone)?.map(LabelPlace::Array))
             }
             Content::Table(table) => {
-                let columns = match table.label_column(key)? {
-                    Some(column) => Some(vec![column]),
-                    None if alone => Some((0..table.width()).collect()),
-                    None => None,
+                let columns = match table.label_columns(key)? {
+                    columns if !columns.is_empty() => Some(columns),
+                    _ if alone => Some((0..table.width()).collect()),
+                    _ => None,
                 };
                 Ok(columns.map(LabelPlace::Columns))
             }
@@ -375,6 +363,12 @@ impl PredictionFile {
         }
         if let (Format::Npy, [array]) = (self.format, arrays) {
             return Ok(array);
+        }
+        // Rather than take what is not called so.
+        let is_of_kind =
+            |array: &&Array| is_named(array, kind.names()) && !array.info.element.is_float();
+        if let Some(array) = arrays.iter().find(is_of_kind) {
+            return Err(wrong_array(array, "scores of f16, bf16, f32 or f64"));
         }
         let of_axes = |axes: usize| {
             let fits = move |array: &&Array| {
@@ -406,21 +400,23 @@ impl PredictionFile {
         if let (true, [array]) = (alone, arrays) {
             return Ok(Some(array));
         }
-        let integers: Vec<_> = arrays
-            .iter()
-            .filter(|array| !array.info.element.is_float() && array.info.shape.len() == 1)
-            .collect();
-        if integers.is_empty() {
-            let named: Vec<_> =
-                arrays.iter().filter(|array| is_named(array, &LABEL_NAMES)).collect();
-            return match named.as_slice() {
+        let is_whole =
+            |array: &&Array| !array.info.element.is_float() && array.info.shape.len() == 1;
+        let named: Vec<_> = arrays.iter().filter(|array| is_named(array, &LABEL_NAMES)).collect();
+        let whole: Vec<_> = named.iter().copied().filter(is_whole).collect();
+        let nameless = |array: &&Array| {
+            let name = array.info.name.as_deref().unwrap_or_default();
+            is_whole(array) && !is_one_of(name, &SCORE_NAMES) && !names_something_else(name)
+        };
+        match (named.as_slice(), whole.as_slice()) {
+            ([array], _) | (_, [array]) => Ok(Some(array)),
+            ([], _) => match arrays.iter().filter(nameless).collect::<Vec<_>>().as_slice() {
                 [] => Ok(None),
                 [array] => Ok(Some(array)),
-                _ => Err(ambiguous("labels", "--labels-key", &named)),
-            };
+                several => Err(ambiguous("labels", "--labels-key", several)),
+            },
+            _ => Err(ambiguous("labels", "--labels-key", &named)),
         }
-        let found = only(&integers, &[&LABEL_NAMES]);
-        found.map(Some).ok_or_else(|| ambiguous("labels", "--labels-key", &integers))
     }
 
     /// There is nothing in the file that could be `what`.
@@ -447,25 +443,15 @@ enum LabelPlace<'a> {
     Columns(Vec<usize>),
 }
 
-/// The column that is no score; a key that is not there is an error where labels are read, if they are.
-fn label_column(table: &Table, key: Option<&str>) -> Option<usize> {
-    table.label_column(key).ok().flatten()
+/// The columns that are no scores; a key that is not there is an error where labels are read, if they are.
+fn label_columns(table: &Table, key: Option<&str>) -> Vec<usize> {
+    table.label_columns(key).unwrap_or_default()
 }
 
 /// Whether an array has one of these names.
 fn is_named(array: &Array, names: &[&str]) -> bool {
     let name = array.info.name.as_deref();
     name.is_some_and(|name| is_one_of(name, names))
-}
-
-/// Whether a name is one of these, in upper or lower case.
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|usual| usual.eq_ignore_ascii_case(name))
-}
-
-/// Whether labels are usually called so.
-pub(crate) fn names_labels(name: &str) -> bool {
-    is_one_of(name, &LABEL_NAMES)
 }
 
 /// The only candidate, or the only one with a name of the first list that has any.

@@ -22,6 +22,7 @@ mod array;
 mod element;
 mod features;
 mod file;
+mod names;
 mod npy;
 mod saved;
 mod scores;

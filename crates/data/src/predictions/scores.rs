@@ -82,6 +82,8 @@ pub struct Scores<'a> {
     /// How many numbers a row has in the file.
     width: usize,
     renormalize: bool,
+    /// The least that a probability may be.
+    clip: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -126,7 +128,7 @@ impl<'a> Scores<'a> {
                 return Err(ValueError::Empty { what }.into());
             }
         }
-        Ok(Self { path, source, kind, rows, width, renormalize: false })
+        Ok(Self { path, source, kind, rows, width, renormalize: false, clip: 0.0 })
     }
 
     /// The same scores, with every row of probabilities divided by its sum.
@@ -137,6 +139,29 @@ impl<'a> Scores<'a> {
     #[must_use]
     pub fn renormalized(self) -> Self {
         Self { renormalize: true, ..self }
+    }
+
+    /// The same scores, with every probability that is below `least` raised to it, and rows divided by their sums: for maps
+    /// that cannot repair a label of probability 0. Logits stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Values`] unless 0 < `least` < 1/K.
+    pub fn clipped(self, least: f64) -> Result<Self> {
+        if !(least > 0.0 && least * (self.classes() as f64) < 1.0) {
+            let (name, expected) = ("the least probability", "above 0 and below 1/K");
+            return Err(ValueError::OutOfRange { name, expected, found: least }.into());
+        }
+        Ok(Self { clip: least, ..self })
+    }
+
+    /// How far from 1 the sum of a row may be that was rounded to the type it came in, where that is less precise than f32:
+    /// such rows are divided by their sums.
+    fn rounding(&self) -> Option<f64> {
+        match &self.source {
+            Source::Array(array) if array.info.element == ElementType::BF16 => Some(1e-2),
+            Source::Array(array) if array.info.element == ElementType::F16 => Some(2e-3),
+            _ => None,
+        }
     }
 
     /// The number of rows, at least 1.
@@ -229,7 +254,8 @@ impl<'a> Scores<'a> {
 
     fn checked(&self, numbers: Numbers) -> Result<ScoreBlock, ValueError> {
         match numbers {
-            Numbers::F32(values) if self.width > 1 => {
+            // What is clipped may be too small for f32.
+            Numbers::F32(values) if self.width > 1 && self.clip == 0.0 => {
                 let values = self.prepared(values, |value| {
                     #[allow(clippy::cast_possible_truncation)] // Rounded to the type it came in.
                     let rounded = value as f32;
@@ -248,50 +274,97 @@ impl<'a> Scores<'a> {
         }
     }
 
-    /// The values as they came, or each row divided by its sum.
+    /// The values as they came, or each row clipped and divided by its sum. Without being asked to, rows are divided whose
+    /// sum is off by the rounding of their type; what else is wrong with them is said where they are checked.
     fn prepared<T: Scalar>(
         &self,
         mut values: Vec<T>,
         round: impl Fn(f64) -> T,
     ) -> Result<Vec<T>, ValueError> {
-        if !self.renormalize || self.kind == ScoreKind::Logits {
+        let is_asked = self.renormalize || self.clip > 0.0;
+        let rounding = if is_asked { Some(f64::INFINITY) } else { self.rounding() };
+        let Some(tolerance) = rounding.filter(|_| self.kind != ScoreKind::Logits) else {
             return Ok(values);
-        }
+        };
         for (row, values) in values.chunks_exact_mut(self.width).enumerate() {
-            let bad = |what, expected, class, found| {
-                Err(ValueError::BadValue { what, expected, row, class, found })
-            };
-            if self.kind == ScoreKind::Probabilities {
-                let fits = |value: f64| (0.0..f64::INFINITY).contains(&value);
-                if let Some(class) = values.iter().position(|&value| !fits(value.into())) {
-                    let found = values[class].into();
-                    return bad("Probabilities", "finite and at least 0", class, found);
-                }
-                let sum: f64 = values.iter().map(|&value| value.into()).sum();
-                if sum <= 0.0 {
-                    return bad("Probabilities", "a positive sum of the row", 0, sum);
-                }
-                for value in values {
-                    *value = round((*value).into() / sum);
-                }
+            let wide: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+            let divided = if self.kind == ScoreKind::Probabilities {
+                self.divided(row, wide, tolerance)
             } else {
-                let highest = values.iter().map(|&value| value.into()).fold(f64::NAN, f64::max);
-                let fits = |value: f64| (f64::NEG_INFINITY..f64::INFINITY).contains(&value);
-                if let Some(class) = values.iter().position(|&value| !fits(value.into())) {
-                    let found = values[class].into();
-                    return bad("LogProbabilities", "finite or -inf", class, found);
+                self.shifted(row, wide, tolerance)
+            };
+            match divided {
+                Ok(Some(row)) => {
+                    values.iter_mut().zip(row).for_each(|(to, from)| *to = round(from))
                 }
-                if highest == f64::NEG_INFINITY {
-                    return bad("LogProbabilities", "one finite value a row", 0, highest);
-                }
-                let sum: f64 = values.iter().map(|&value| (value.into() - highest).exp()).sum();
-                let shift = highest + sum.ln();
-                for value in values {
-                    *value = round((*value).into() - shift);
-                }
+                Err(error) if is_asked => return Err(error),
+                _ => {}
             }
         }
         Ok(values)
+    }
+
+    /// A row of probabilities divided by its sum, if that is close to 1.
+    fn divided(
+        &self,
+        row: usize,
+        mut values: Vec<f64>,
+        tolerance: f64,
+    ) -> Result<Option<Vec<f64>>, ValueError> {
+        let bad = |expected, class, found| {
+            Err(ValueError::BadValue { what: "Probabilities", expected, row, class, found })
+        };
+        let fits = |value: f64| (0.0..f64::INFINITY).contains(&value);
+        if let Some(class) = values.iter().position(|&value| !fits(value)) {
+            return bad("finite and at least 0", class, values[class]);
+        }
+        let sum: f64 = values.iter().sum();
+        if sum <= 0.0 {
+            return bad("a positive sum of the row", 0, sum);
+        }
+        if (sum - 1.0).abs() > tolerance {
+            return Ok(None);
+        }
+        values.iter_mut().for_each(|value| *value = (*value / sum).max(self.clip));
+        if self.clip > 0.0 {
+            let sum: f64 = values.iter().sum();
+            values.iter_mut().for_each(|value| *value /= sum);
+        }
+        Ok(Some(values))
+    }
+
+    /// A row of log-probabilities less the logarithm of their sum, if that is close to 0.
+    fn shifted(
+        &self,
+        row: usize,
+        mut values: Vec<f64>,
+        tolerance: f64,
+    ) -> Result<Option<Vec<f64>>, ValueError> {
+        let bad = |expected, class, found| {
+            Err(ValueError::BadValue { what: "LogProbabilities", expected, row, class, found })
+        };
+        let fits = |value: f64| (f64::NEG_INFINITY..f64::INFINITY).contains(&value);
+        if let Some(class) = values.iter().position(|&value| !fits(value)) {
+            return bad("finite or -inf", class, values[class]);
+        }
+        let log_sum = |values: &[f64]| {
+            let highest = values.iter().copied().fold(f64::NAN, f64::max);
+            let sum: f64 = values.iter().map(|&value| (value - highest).exp()).sum();
+            highest + sum.ln()
+        };
+        let shift = log_sum(&values);
+        if !shift.is_finite() {
+            return bad("one finite value a row", 0, f64::NEG_INFINITY);
+        }
+        if shift.abs() > tolerance {
+            return Ok(None);
+        }
+        values.iter_mut().for_each(|value| *value = (*value - shift).max(self.clip.ln()));
+        if self.clip > 0.0 {
+            let shift = log_sum(&values);
+            values.iter_mut().for_each(|value| *value -= shift);
+        }
+        Ok(Some(values))
     }
 
     /// Rows of two classes, from the score of class 1.
@@ -314,6 +387,16 @@ impl<'a> Scores<'a> {
             };
             return Err(ValueError::BadValue { what, expected, row, class: 1, found: values[row] });
         }
+        let clip = self.clip;
+        let values: Vec<f64> = match self.kind {
+            ScoreKind::Logits => values.to_vec(),
+            ScoreKind::LogProbabilities => {
+                values.iter().map(|value| value.clamp(clip.ln(), (-clip).ln_1p())).collect()
+            }
+            ScoreKind::Probabilities => {
+                values.iter().map(|value| value.clamp(clip, 1.0 - clip)).collect()
+            }
+        };
         let pair = |&value: &f64| match self.kind {
             ScoreKind::Logits => [0.0, value],
             // ln(1 − eˡ), which keeps its digits at both ends.

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::file::names_labels;
+use super::names::{names_label_of_class, names_labels, names_something_else};
 use crate::{Error, Result};
 
 /// The columns of a file that holds the confidence of the top class alone.
@@ -122,16 +122,24 @@ impl Table {
         })
     }
 
-    /// The column of the labels, by its name or by a usual one.
-    pub(crate) fn label_column(&self, key: Option<&str>) -> Result<Option<usize>> {
+    /// The columns of the labels: the one of a name or, if there is none, those whose names begin so; without a name the
+    /// one with a usual name, or those of all classes. None if there are none.
+    pub(crate) fn label_columns(&self, key: Option<&str>) -> Result<Vec<usize>> {
+        let with = |wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            (0..self.width).filter(|&column| self.name(column).is_some_and(wanted)).collect()
+        };
         if let Some(key) = key {
-            return self.column(key).map(Some);
+            let error = match self.column(key) {
+                Ok(column) => return Ok(vec![column]),
+                Err(error) => error,
+            };
+            let columns = with(&|name| name.starts_with(key));
+            return if columns.is_empty() { Err(error) } else { Ok(columns) };
         }
-        let usual = |&column: &usize| self.name(column).is_some_and(names_labels);
-        let found: Vec<usize> = (0..self.width).filter(usual).collect();
+        let found = with(&names_labels);
         match found.as_slice() {
-            [] => Ok(None),
-            [only] => Ok(Some(*only)),
+            [] => Ok(with(&names_label_of_class)),
+            [_] => Ok(found),
             _ => {
                 let candidates = found.iter().map(|&column| self.described(column));
                 Err(Error::Ambiguous {
@@ -143,24 +151,30 @@ impl Table {
         }
     }
 
-    /// The columns of the scores: those whose names begin with `prefix`, or all but the labels.
-    pub(crate) fn score_columns(
-        &self,
-        prefix: Option<&str>,
-        labels: Option<usize>,
-    ) -> Result<Vec<usize>> {
+    /// The columns of the scores: those of a list of names, those whose names begin with `key`, or all but the labels.
+    pub(crate) fn score_columns(&self, key: Option<&str>, labels: &[usize]) -> Result<Vec<usize>> {
+        if let Some(list) = key.filter(|key| key.contains(',')) {
+            return list.split(',').map(|name| self.column(name.trim())).collect();
+        }
         let wanted = |&column: &usize| {
-            let named = prefix.is_none_or(|prefix| {
+            let named = key.is_none_or(|prefix| {
                 self.name(column).is_some_and(|name| name.starts_with(prefix))
             });
-            named && Some(column) != labels
+            named && !labels.contains(&column)
         };
         let columns: Vec<usize> = (0..self.width).filter(wanted).collect();
         if columns.is_empty() {
-            let what = prefix.map_or("scores".to_owned(), |prefix| {
+            let what = key.map_or("scores".to_owned(), |prefix| {
                 format!("column whose name begins with `{prefix}`")
             });
             return Err(Error::NoArray { what, found: self.to_string(), help: "--scores-key" });
+        }
+        let strange = |column: &&usize| self.name(**column).is_some_and(names_something_else);
+        if let Some(&column) = columns.iter().find(strange).filter(|_| key.is_none()) {
+            let expected = "columns of scores and labels alone (say which are the scores with \
+                            --scores-key: how their names begin, or a list `a,b,c`)";
+            let found = format!("column {} beside them", self.described(column));
+            return Err(Error::Array { expected: expected.to_owned(), found });
         }
         Ok(columns)
     }

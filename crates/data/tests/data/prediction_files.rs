@@ -220,3 +220,152 @@ proptest! {
         }
     }
 }
+
+/// A `.safetensors` file of three rows of two classes and some arrays of integers or floats beside them.
+fn beside(folder: &Path, arrays: &[(&str, Dtype, Vec<usize>)]) -> PathBuf {
+    #[allow(clippy::cast_possible_truncation)] // Exact.
+    let scores = bytes(&LOGITS, |value| (value as f32).to_le_bytes());
+    // 0, 1, 1 of integers; of two columns one-hot rows of the same.
+    let of = |dtype: Dtype, columns: usize| -> Vec<u8> {
+        let values: &[u8] = if columns == 2 { &[1, 0, 0, 1, 0, 1] } else { &[0, 1, 1] };
+        match dtype {
+            Dtype::I64 => values.iter().flat_map(|&v| i64::from(v).to_le_bytes()).collect(),
+            Dtype::U8 => values.to_vec(),
+            _ => values.iter().flat_map(|&v| f32::from(v).to_le_bytes()).collect(),
+        }
+    };
+    let mut owned = vec![("logits", Dtype::F32, vec![3, 2], scores)];
+    for (name, dtype, shape) in arrays {
+        let columns = shape.get(1).copied().unwrap_or(1);
+        owned.push((name, *dtype, shape.clone(), of(*dtype, columns)));
+    }
+    let views = owned.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    write(folder, "beside.safetensors", &safetensors::serialize(views, None).unwrap())
+}
+
+/// What is called labels is labels, whatever lies beside it; and what is called something else is not, even alone.
+#[test]
+fn labels_are_what_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = |arrays: &[(&str, Dtype, Vec<usize>)]| {
+        let file = PredictionFile::open(&beside(folder.path(), arrays)).unwrap();
+        file.labels(None, 2, false)
+    };
+    for named in [
+        ("labels", Dtype::F32, vec![3]),
+        ("labels", Dtype::I64, vec![3, 1]),
+        ("y", Dtype::U8, vec![3, 2]),
+        ("targets", Dtype::F32, vec![3, 2]),
+    ] {
+        let fold = ("fold", Dtype::I64, vec![3]);
+        let other = ("whatever", Dtype::U8, vec![3]);
+        let found = labels(&[named.clone(), fold, other]).unwrap().unwrap();
+        let found = match found {
+            Targets::Classes(labels) => labels.iter().collect(),
+            Targets::Distributions(rows) => {
+                rows.matrix().iter().map(|row| usize::from(row[1] == 1.0)).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(found, [0, 1, 1], "{named:?}");
+    }
+    for name in ["index", "predictions", "Fold", "ids", "pred"] {
+        assert_eq!(labels(&[(name, Dtype::I64, vec![3])]).unwrap(), None, "{name}");
+    }
+    assert!(labels(&[("whatever", Dtype::I64, vec![3])]).unwrap().is_some());
+    let two = [("this", Dtype::I64, vec![3]), ("that", Dtype::I64, vec![3])];
+    assert!(labels(&two).unwrap_err().to_string().contains("--labels-key"));
+}
+
+#[test]
+fn scores_of_a_usual_name_are_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = beside(folder.path(), &[("probs", Dtype::I64, vec![3])]);
+    let file = PredictionFile::open(&path).unwrap();
+    let said = file.scores(ScoreKind::Probabilities, None, None).unwrap_err().to_string();
+    assert!(said.contains("expected scores of f16, bf16, f32 or f64, found `probs`"), "{said}");
+}
+
+/// Columns that are neither scores nor labels are not counted as classes.
+#[test]
+fn columns_of_a_table_are_chosen_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let open =
+        |text: &str| PredictionFile::open(&write(folder.path(), "a.csv", text.as_bytes())).unwrap();
+    for name in ["", "id", "Unnamed: 0", "pred", "fold"] {
+        let file = open(&format!("{name},cat,dog,label\n0,0.75,0.25,0\n1,0.5,0.5,1\n"));
+        let said = file.scores(ScoreKind::Probabilities, None, None).unwrap_err().to_string();
+        assert!(said.contains(&format!("found column `{name}` beside them")), "{said}");
+        let scores = file.scores(ScoreKind::Probabilities, Some("dog, cat"), None).unwrap();
+        let ScoreBlock::Double(Checked::Probabilities(rows)) = scores.read().unwrap() else {
+            panic!("no probabilities in double precision")
+        };
+        assert_eq!(rows.as_slice(), [0.25, 0.75, 0.5, 0.5]);
+    }
+    let file = open("p_0,p_1,labels_0,labels_1\n0.75,0.25,1,0\n0.5,0.5,0,1\n");
+    for (scores_key, labels_key) in [(None, None), (Some("p"), Some("labels"))] {
+        let scores = file.scores(ScoreKind::Probabilities, scores_key, labels_key).unwrap();
+        assert_eq!(scores.classes(), 2);
+        let labels = file.labels(labels_key, 2, false).unwrap().unwrap();
+        let Targets::Classes(labels) = labels else { panic!("expected one-hot rows") };
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [0, 1]);
+    }
+    let said = file.labels(Some("none"), 2, false).unwrap_err().to_string();
+    assert!(said.contains("column `none`"), "{said}");
+}
+
+/// Probabilities in half precision sum to 1 up to the rounding of their type, and are divided by their sum.
+#[test]
+fn probabilities_of_half_precision_are_taken_as_they_are_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |dtype: Dtype, bytes: &[u8]| {
+        let view = TensorView::new(dtype, vec![1, 3], bytes).unwrap();
+        let file = safetensors::serialize([("probs", view)], None).unwrap();
+        let path = write(folder.path(), "half.safetensors", &file);
+        let file = PredictionFile::open(&path).unwrap();
+        file.scores(ScoreKind::Probabilities, None, None).and_then(|scores| scores.read())
+    };
+    let thirds = bytes(&[1.0 / 3.0; 3], |value| bf16::from_f64(value).to_le_bytes());
+    let ScoreBlock::Single(Checked::Probabilities(rows)) = read(Dtype::BF16, &thirds).unwrap()
+    else {
+        panic!("no probabilities in single precision")
+    };
+    assert!(rows.as_slice().iter().all(|&p| (p - 1.0 / 3.0).abs() < 1e-7), "{rows:?}");
+    for (dtype, off) in [
+        (Dtype::BF16, bytes(&[0.35; 3], |value| bf16::from_f64(value).to_le_bytes())),
+        (Dtype::F16, bytes(&[0.335; 3], |value| f16::from_f64(value).to_le_bytes())),
+    ] {
+        assert!(read(dtype, &off).unwrap_err().to_string().contains("sums to"), "{dtype:?}");
+    }
+}
+
+/// What is below the least probability is raised to it, whatever it is given as.
+#[test]
+fn probabilities_are_clipped_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "a.csv", b"a,b,c,label\n1,0,0,1\n0.5,0.5,0,0\n");
+    let file = PredictionFile::open(&path).unwrap();
+    let scores = || file.scores(ScoreKind::Probabilities, None, None).unwrap();
+    let ScoreBlock::Double(Checked::Probabilities(rows)) =
+        scores().clipped(0.01).unwrap().read().unwrap()
+    else {
+        panic!("no probabilities in double precision")
+    };
+    let expected = [1.0 / 1.02, 0.01 / 1.02, 0.01 / 1.02, 0.5 / 1.01, 0.5 / 1.01, 0.01 / 1.01];
+    for (found, expected) in rows.as_slice().iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-15, "{rows:?}");
+    }
+    for least in [0.0, 0.5, -1.0, f64::NAN] {
+        assert!(scores().clipped(least).is_err(), "{least}");
+    }
+    let path = write(folder.path(), "b.csv", b"p,label\n1,1\n0.25,0\n");
+    let file = PredictionFile::open(&path).unwrap();
+    let scores = file.scores(ScoreKind::Probabilities, None, None).unwrap();
+    let ScoreBlock::Double(Checked::Probabilities(rows)) =
+        scores.clipped(0.125).unwrap().read().unwrap()
+    else {
+        panic!("no probabilities in double precision")
+    };
+    assert_eq!(rows.as_slice(), [0.125, 0.875, 0.75, 0.25]);
+}

@@ -30,7 +30,9 @@
 //!
 //! A logit of −∞ is a class that cannot be: it stays −∞.
 //!
-//! Numerical notes: `f64`; |o| is kept below ln 10¹², as the authors keep T; derivatives down to 1e-6.
+//! Numerical notes: `f64`; |o| is kept below ln 10, so that no row's temperature is more than ten times from that of all
+//! (the authors allow a factor of 10¹²: the squared error then makes temperatures vanish in rows that are lost, whose
+//! likelihood does too); derivatives down to 1e-6.
 //!
 //! Source: C. Tomani, D. Cremers, F. Buettner, "Parameterized Temperature Scaling for Boosting the
 //! Expressive Power in Post-Hoc Uncertainty Calibration" (2022).
@@ -56,8 +58,8 @@ use crate::{
 /// A feature is at least this.
 const LEAST_FEATURE: f64 = -100.0;
 
-/// |o| is at most ln 10¹².
-const LARGEST_OUTPUT: f64 = 12.0 * std::f64::consts::LN_10;
+/// |o| is at most ln 10.
+const LARGEST_OUTPUT: f64 = std::f64::consts::LN_10;
 
 /// No derivative is larger at a minimum.
 const GRADIENT: f64 = 1e-6;
