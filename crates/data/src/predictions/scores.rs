@@ -295,7 +295,9 @@ impl<'a> Scores<'a> {
             };
             match divided {
                 Ok(Some(row)) => {
-                    values.iter_mut().zip(row).for_each(|(to, from)| *to = round(from))
+                    for (to, from) in values.iter_mut().zip(row) {
+                        *to = round(from);
+                    }
                 }
                 Err(error) if is_asked => return Err(error),
                 _ => {}
@@ -325,10 +327,14 @@ impl<'a> Scores<'a> {
         if (sum - 1.0).abs() > tolerance {
             return Ok(None);
         }
-        values.iter_mut().for_each(|value| *value = (*value / sum).max(self.clip));
+        for value in &mut values {
+            *value = (*value / sum).max(self.clip);
+        }
         if self.clip > 0.0 {
             let sum: f64 = values.iter().sum();
-            values.iter_mut().for_each(|value| *value /= sum);
+            for value in &mut values {
+                *value /= sum;
+            }
         }
         Ok(Some(values))
     }
@@ -359,10 +365,14 @@ impl<'a> Scores<'a> {
         if shift.abs() > tolerance {
             return Ok(None);
         }
-        values.iter_mut().for_each(|value| *value = (*value - shift).max(self.clip.ln()));
+        for value in &mut values {
+            *value = (*value - shift).max(self.clip.ln());
+        }
         if self.clip > 0.0 {
             let shift = log_sum(&values);
-            values.iter_mut().for_each(|value| *value -= shift);
+            for value in &mut values {
+                *value -= shift;
+            }
         }
         Ok(Some(values))
     }

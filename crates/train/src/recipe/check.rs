@@ -289,7 +289,7 @@ impl Recipe {
             &at(&["distill", "soft_weight"]),
             "soft_weight and hard_weight must be finite, not negative and not both 0",
         )?;
-        let ignored = arm.loss.keys().filter(|_| distill.leaves_labels_out()).next();
+        let ignored = arm.loss.keys().find(|_| distill.leaves_labels_out());
         require(
             ignored.is_none(),
             &[&at(&["loss"]), &[ignored.unwrap_or_default()][..]].concat(),
