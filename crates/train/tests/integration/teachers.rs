@@ -313,7 +313,7 @@ fn a_loss_that_is_infinite_from_the_start_is_said_before_training() {
     let data = softlabel_data::digits().unwrap().fingerprint().to_string();
     let origin = Origin { weights: part("w"), data, augmentation: part("a"), smoothing: part("s") };
     let mut writer = LogitCacheWriter::open(&cache, &origin, 12, Encoding::F32).unwrap();
-    writer.write(&(0..1797).collect::<Vec<_>>(), &[0.0; 12 * 1797]).unwrap();
+    writer.write(&(0..1797).collect::<Vec<_>>(), &vec![0.0; 12 * 1797]).unwrap();
     writer.finish().unwrap();
     let student = |others: &str| recipe(&format!("{{ cache = {} }}", quoted(&cache)), others);
     let error = prepare(&student(", classes = \"pad_student\"")).unwrap_err().to_string();

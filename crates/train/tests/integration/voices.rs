@@ -353,6 +353,35 @@ fn what_does_not_go_together_is_said_where_it_stands() {
         ("\"first\"", "sample_weights = { path = \"w.npy\" }", "unknown field `path`"),
         ("\"first\"", "features = [{ kind = \"hint\", gamma = 1 }]", "gamma"),
         ("\"first\"", "features = [{ kind = \"hints\" }]", "hints"),
+        ("\"first\"", "student_temperature = 1e200", "must be in [0.01, 1000]"),
+        (
+            "{ run = \"r\", arm = \"a\", seed = 1 }",
+            "teacher_calibration = \"temperature\"",
+            "does not go with one teacher for several seeds",
+        ),
+    ] {
+        let error = refused(&taught("small", teacher, others)).to_string();
+        assert!(error.contains(expected), "{teacher} {others}: {error}");
+    }
+    for (others, expected) in [
+        ("top_k = 10", "fewer than the 10 classes"),
+        (
+            "features = [{ kind = \"hint\", student = 3 }]",
+            "features.0.student: expected a layer in 0..1",
+        ),
+        ("features = [{ kind = \"attention_transfer\" }]", "features"),
+        ("kind = \"reverse\"\ntop_k = 2", "forward divergence"),
+    ] {
+        let text = taught("small", "\"first\"", others);
+        let recipe = Recipe::parse("voices.toml", &text, &[]).unwrap();
+        let error = Experiment::prepare(recipe, None, Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(expected), "{others}: {error}");
+    }
+}
+
+#[test]
+fn features_that_cannot_be_are_refused_by_their_key() {
+    for (teacher, others, expected) in [
         (
             "\"first\"",
             "features = [{ kind = \"hint\", weight = { kind = \"linear\", from = 1.0, to = -1.0 } }]",
@@ -388,29 +417,9 @@ fn what_does_not_go_together_is_said_where_it_stands() {
             "features = [{ kind = \"review\", levels = [[0, 0]], middle = 4, student = 3 }]",
             "features.0.student: `levels` says which",
         ),
-        ("\"first\"", "student_temperature = 1e200", "must be in [0.01, 1000]"),
-        (
-            "{ run = \"r\", arm = \"a\", seed = 1 }",
-            "teacher_calibration = \"temperature\"",
-            "does not go with one teacher for several seeds",
-        ),
     ] {
         let error = refused(&taught("small", teacher, others)).to_string();
         assert!(error.contains(expected), "{teacher} {others}: {error}");
-    }
-    for (others, expected) in [
-        ("top_k = 10", "fewer than the 10 classes"),
-        (
-            "features = [{ kind = \"hint\", student = 3 }]",
-            "features.0.student: expected a layer in 0..1",
-        ),
-        ("features = [{ kind = \"attention_transfer\" }]", "features"),
-        ("kind = \"reverse\"\ntop_k = 2", "forward divergence"),
-    ] {
-        let text = taught("small", "\"first\"", others);
-        let recipe = Recipe::parse("voices.toml", &text, &[]).unwrap();
-        let error = Experiment::prepare(recipe, None, Device::Cpu).unwrap_err().to_string();
-        assert!(error.contains(expected), "{others}: {error}");
     }
 }
 
