@@ -243,7 +243,8 @@ fn classes_that_a_sample_allows_share_its_epsilon() {
     for weighted in [false, true] {
         let batch = Batch::new(weighted);
         let labels = Batch::labels(&batch.first);
-        let allows = |n: usize, k: usize| batch.counted[n] && (k == labels[n] || (n + k) % 3 == 0);
+        let allows =
+            |n: usize, k: usize| batch.counted[n] && (k == labels[n] || (n + k).is_multiple_of(3));
         let mask: Vec<bool> =
             (0..37 * CLASSES).map(|at| allows(at / CLASSES, at % CLASSES)).collect();
         let allowed = Tensor::from_slice(&mask).view((37, 5));
