@@ -136,6 +136,7 @@ fn the_highest_and_the_spread_of_rows_in_every_type() {
         }
     }
     check(|number| number);
+    #[allow(clippy::cast_possible_truncation)] // Exact.
     check(|number| number as f32);
     check(half::bf16::from_f64);
     check(half::f16::from_f64);

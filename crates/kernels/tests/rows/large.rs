@@ -104,12 +104,12 @@ fn of_a_cross_entropy_in_f64() {
 /// Rows beyond element 2³¹ are found and written where they are: the last has the bits that it has by itself.
 #[test]
 fn more_elements_than_an_i32_counts() {
+    const CLASSES: usize = 128_256;
     let Some(gigabytes) = available_gigabytes().filter(|&gigabytes| gigabytes > 8.0) else {
         eprintln!("skipped: needs 4.5 GB of memory, and some to spare");
         return;
     };
     eprintln!("{gigabytes:.0} GB of memory are available");
-    const CLASSES: usize = 128_256;
     let rows = (1usize << 31) / CLASSES + 3;
     let few: Vec<bf16> = Random(7).numbers(CLASSES, 3.0);
     let mut logits = vec![bf16::ZERO; rows * CLASSES];

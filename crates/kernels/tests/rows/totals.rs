@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 
 use half::{bf16, f16};
 use softlabel_kernels::rows::{
-    Element, Options, Outputs, Scale, Target, spatial_cross_entropy,
-    spatial_cross_entropy_gradient, spatial_cross_entropy_in_place,
+    Options, Outputs, Scale, Target, spatial_cross_entropy, spatial_cross_entropy_gradient,
+    spatial_cross_entropy_in_place,
 };
 
 use crate::reference::Number;
@@ -18,7 +18,6 @@ fn total<T: Number>(
     threads: usize,
 ) -> (f64, Vec<T::Sum>)
 where
-    T: Element,
     T::Sum: Number,
 {
     let number = |i: usize| T::of(((i * 7919) % 1013) as f64 * 0.01);
@@ -71,7 +70,6 @@ where
 
 fn totals<T: Number>()
 where
-    T: Element,
     T::Sum: Number,
 {
     // Rows in groups and single rows, whole groups and a part of one, and classes that are not contiguous.

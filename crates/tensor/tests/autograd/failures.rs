@@ -39,6 +39,7 @@ fn a_saved_tensor_that_changes_is_an_error() {
 struct Unspeakable;
 
 impl std::fmt::Display for Unspeakable {
+    #[allow(clippy::panic)] // What it is for.
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         panic!("no words")
     }
