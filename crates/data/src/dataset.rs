@@ -1,14 +1,15 @@
 //! [`Dataset`]: labelled images, checked once.
 //!
-//! Pixels are `u8`, row-major `[n, channels, height, width]`, from 0 to a maximum value.
+//! Pixels are row-major `[n, channels, height, width]`: `u8` from 0 to a maximum value, or numbers as they are.
 //! The id of a sample is its index, in the order of the file it came from.
+//! An image has one label, or, in a data set of *maps*, each of its pixels has one or is ignored.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use softlabel_core::{Error as ValueError, Labels};
 
-use crate::{Error, Result};
+use crate::{Error, LabelledPixels, Pixels, Result};
 
 /// How large the images of a data set are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +53,14 @@ impl fmt::Display for ImageShape {
 /// assert_eq!(dataset.pixels_f32(), [0.0, 1.0, 0.5, 0.25]);
 /// # Ok::<(), softlabel_data::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     name: String,
     shape: ImageShape,
-    max_value: u8,
-    pixels: Vec<u8>,
+    pixels: Pixels,
     labels: Labels,
+    /// Of maps.
+    labelled: Option<LabelledPixels>,
 }
 
 impl Dataset {
@@ -91,28 +93,85 @@ impl Dataset {
         if labels.is_empty() {
             return Err(ValueError::Empty { what: "the data set" }.into());
         }
-        if shape.values() == 0 {
-            return Err(ValueError::Empty { what: "the image shape" }.into());
+        let pixels = Pixels::Bytes { values: pixels, maximum: max_value };
+        let images = labels.len();
+        Self::checked(Self { name: name.into(), shape, pixels, labels, labelled: None }, images)
+    }
+
+    /// Maps: `labels` are row-major `[n, height, width]`, and those that are `ignore` do not count.
+    ///
+    /// # Errors
+    /// - [`Error::Values`] if there are no labels, a side of the shape is 0, there are not as many labels as pixels have
+    ///   room for, or fewer that count than classes.
+    /// - [`Error::PixelLabel`] with the first label that is neither below `classes` nor `ignore`.
+    /// - [`Error::Pixel`] or [`Error::PixelNotFinite`] with the first pixel that is above the maximum, infinite or no
+    ///   number.
+    ///
+    /// ```
+    /// use softlabel_data::{Dataset, ImageShape, Pixels};
+    ///
+    /// let shape = ImageShape { channels: 1, height: 1, width: 2 };
+    /// let maps = |labels: &[i64]| {
+    ///     let pixels = Pixels::Bytes { values: vec![0, 1, 2, 3], maximum: 3 };
+    ///     Dataset::maps("tiny", shape, pixels, labels, 2, Some(255))
+    /// };
+    /// let dataset = maps(&[0, 1, 255, 0])?;
+    /// assert_eq!((dataset.len(), dataset.labels().as_slice()), (2, &[0, 1, 0][..]));
+    /// let error = maps(&[0, 1, 7, 0]).unwrap_err();
+    /// let expected = "label of row 0, column 0 of image 1: expected a class in 0..2 or the ignored 255, found 7";
+    /// assert_eq!(error.to_string(), expected);
+    /// # Ok::<(), softlabel_data::Error>(())
+    /// ```
+    pub fn maps(
+        name: impl Into<String>,
+        shape: ImageShape,
+        pixels: Pixels,
+        labels: &[i64],
+        classes: usize,
+        ignore: Option<i64>,
+    ) -> Result<Self> {
+        let area = shape.height.saturating_mul(shape.width);
+        let images = labels.len().checked_div(area).unwrap_or_default();
+        if labels.is_empty() || images * area != labels.len() {
+            let expected =
+                format!("labels of one or more maps of {}×{}", shape.height, shape.width);
+            let found = format!("{} labels", labels.len());
+            return Err(ValueError::mismatch("label maps", expected, found).into());
         }
-        if max_value == 0 {
-            let (name, expected) = ("maximum pixel value", "in 1..=255");
-            return Err(ValueError::OutOfRange { name, expected, found: 0.0 }.into());
+        if u32::try_from(area).is_err() {
+            return Err(Error::TooLarge);
         }
-        if labels.len().checked_mul(shape.values()) != Some(pixels.len()) {
-            let expected = format!("{} images of {shape} values", labels.len());
-            let found = format!("{} values", pixels.len());
-            return Err(ValueError::mismatch("pixels", expected, found).into());
+        let counts = |label: &i64| Some(*label) != ignore;
+        let rows: Vec<i64> = labels.iter().copied().filter(counts).collect();
+        if rows.is_empty() {
+            return Err(ValueError::Empty { what: "the labels that are not ignored" }.into());
         }
-        let (rows, classes) = (labels.len(), labels.classes());
+        let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
+        let wrong = |label: &i64| counts(label) && !is_class(*label);
+        if let Some(position) = labels.iter().position(wrong) {
+            let (sample, pixel) = (position / area, position % area);
+            let (row, column) = (pixel / shape.width, pixel % shape.width);
+            let found = labels[position];
+            return Err(Error::PixelLabel { sample, row, column, found, classes, ignore });
+        }
+        let of_image = |image: &[i64]| {
+            let counted = (0..).zip(image).filter(|(_, label)| counts(label));
+            counted.map(|(pixel, _)| pixel).collect::<Vec<u32>>()
+        };
+        let labelled = Some(LabelledPixels::new(labels.chunks_exact(area).map(of_image)));
+        let labels = Labels::new(&rows, classes)?;
+        Self::checked(Self { name: name.into(), shape, pixels, labels, labelled }, images)
+    }
+
+    /// What holds of images and of maps.
+    fn checked(self, images: usize) -> Result<Self> {
+        self.pixels.check(images, self.shape)?;
+        let (rows, classes) = (self.labels.len(), self.labels.classes());
         if rows < classes {
             let what = "the data set";
             return Err(ValueError::MoreClassesThanRows { what, classes, rows }.into());
         }
-        if let Some(position) = pixels.iter().position(|&pixel| pixel > max_value) {
-            let sample = position / shape.values();
-            return Err(Error::Pixel { sample, found: pixels[position], maximum: max_value });
-        }
-        Ok(Self { name: name.into(), shape, max_value, pixels, labels })
+        Ok(self)
     }
 
     /// What the data set is called.
@@ -123,7 +182,7 @@ impl Dataset {
     /// n, the number of samples: at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a data set is never empty")]
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.labelled.as_ref().map_or(self.labels.len(), LabelledPixels::images)
     }
 
     /// K, the number of classes.
@@ -136,33 +195,52 @@ impl Dataset {
         self.shape
     }
 
-    /// The largest value that a pixel may have: white.
+    /// The largest value that a pixel may have: white. 1 where pixels are numbers as they are.
     pub fn max_value(&self) -> u8 {
-        self.max_value
+        match self.pixels {
+            Pixels::Bytes { maximum, .. } => maximum,
+            Pixels::Floats(_) => 1,
+        }
     }
 
-    /// The labels.
+    /// The labels: one an image, or, of maps, one for each pixel that counts, image by image.
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// All pixels, row-major `[n, channels, height, width]`.
+    /// Which pixels have a label, if it is not the images that have one.
+    pub fn labelled(&self) -> Option<&LabelledPixels> {
+        self.labelled.as_ref()
+    }
+
+    /// All pixels, row-major `[n, channels, height, width]`; empty where they are no bytes, which
+    /// [`pixels_f32`](Self::pixels_f32) does not mind.
     pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+        match &self.pixels {
+            Pixels::Bytes { values, .. } => values,
+            Pixels::Floats(_) => &[],
+        }
     }
 
     /// The pixels of one image, row-major `[channels, height, width]`; `None` if `sample` is not below
-    /// [`len`](Self::len).
+    /// [`len`](Self::len), or pixels are no bytes.
     pub fn image(&self, sample: usize) -> Option<&[u8]> {
-        self.pixels.chunks_exact(self.shape.values()).nth(sample)
+        self.pixels().chunks_exact(self.shape.values()).nth(sample)
     }
 
-    /// All pixels divided by the maximum value: in [0, 1], row-major `[n, channels, height, width]`.
+    /// All pixels, bytes divided by the maximum value, which makes them in [0, 1]: row-major
+    /// `[n, channels, height, width]`.
     pub fn pixels_f32(&self) -> Vec<f32> {
-        scale(&self.pixels, self.max_value)
+        self.pixels.to_f32()
     }
 
-    /// What identifies the content: equal exactly when shape, maximum value, class count, pixels and labels are.
+    /// The same of some images alone.
+    pub(crate) fn select_f32(&self, samples: &[usize]) -> Vec<f32> {
+        self.pixels.select_f32(samples, self.shape.values())
+    }
+
+    /// What identifies the content: equal exactly when shape, maximum value, class count, pixels, labels and, of
+    /// maps, what is ignored are.
     ///
     /// The name does not matter. SHA-256 of the whole data set: some hundred MB a second.
     ///
@@ -174,24 +252,34 @@ impl Dataset {
     /// ```
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
-        hash.update(b"softlabel.dataset/1");
+        hash.update(if self.labelled.is_some() {
+            &b"softlabel.maps/1"[..]
+        } else {
+            b"softlabel.dataset/1"
+        });
         let ImageShape { channels, height, width } = self.shape;
         for number in
-            [self.len(), channels, height, width, usize::from(self.max_value), self.classes()]
+            [self.len(), channels, height, width, usize::from(self.max_value()), self.classes()]
         {
             hash.update((number as u64).to_le_bytes());
         }
-        hash.update(&self.pixels);
+        match &self.pixels {
+            Pixels::Bytes { values, .. } => hash.update(values),
+            Pixels::Floats(values) => {
+                values.iter().for_each(|pixel| hash.update(pixel.to_le_bytes()));
+            }
+        }
+        if let Some(labelled) = &self.labelled {
+            for image in 0..labelled.images() {
+                hash.update((labelled.rows(image).len() as u64).to_le_bytes());
+                labelled.pixels(image).iter().for_each(|pixel| hash.update(pixel.to_le_bytes()));
+            }
+        }
         for label in self.labels.as_slice() {
             hash.update(label.to_le_bytes());
         }
         Fingerprint(hash.finalize().into())
     }
-}
-
-/// Pixels from 0 to `max_value` as numbers from 0 to 1.
-pub(crate) fn scale(pixels: &[u8], max_value: u8) -> Vec<f32> {
-    pixels.iter().map(|&pixel| f32::from(pixel) / f32::from(max_value)).collect()
 }
 
 /// A SHA-256 digest; `Display` writes 64 hexadecimal digits.

@@ -29,6 +29,33 @@ pub enum Error {
         /// The largest value a pixel may have.
         maximum: u8,
     },
+    /// A pixel is infinite or no number.
+    #[error("pixel {found} in image {sample}: expected a finite number")]
+    PixelNotFinite {
+        /// Index of the image.
+        sample: usize,
+        /// The pixel.
+        found: f32,
+    },
+    /// The label of a pixel is no class.
+    #[error(
+        "label of row {row}, column {column} of image {sample}: expected a class in 0..{classes}{}, found {found}",
+        ignored(*ignore)
+    )]
+    PixelLabel {
+        /// Index of the image.
+        sample: usize,
+        /// Row of the pixel, from 0.
+        row: usize,
+        /// Column of the pixel, from 0.
+        column: usize,
+        /// The label.
+        found: i64,
+        /// The class count.
+        classes: usize,
+        /// The label of pixels that do not count, if there is one.
+        ignore: Option<i64>,
+    },
     /// The content of a file is wrong.
     #[error("{}: {source}", path.display())]
     InFile {
@@ -103,6 +130,21 @@ pub enum Error {
         /// The class.
         class: usize,
         /// How many samples it has.
+        found: usize,
+        /// The share that stays for training.
+        train: f64,
+        /// The share for validation.
+        validation: f64,
+        /// The share for the test.
+        test: f64,
+    },
+    /// There are too few maps for each part of a split to get one.
+    #[error(
+        "{found} maps are too few to give each part of a split one \
+         (train {train}, validation {validation}, test {test})"
+    )]
+    TooFewMaps {
+        /// How many there are.
         found: usize,
         /// The share that stays for training.
         train: f64,
@@ -245,6 +287,10 @@ impl Error {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         Self::InFile { path: path.to_owned(), source: Box::new(self) }
     }
+}
+
+fn ignored(label: Option<i64>) -> String {
+    label.map_or_else(String::new, |label| format!(" or the ignored {label}"))
 }
 
 fn name_with(option: &str) -> String {

@@ -17,6 +17,8 @@
 //! | module | what it reads |
 //! |---|---|
 //! | [`digits()`] | 1,797 handwritten digits that come with this crate |
+//! | [`digit_maps()`] | 449 maps made of them, each pixel with a label |
+//! | [`read_maps`] | images whose pixels have labels, as npy, npz or safetensors |
 //! | [`idx`] | the MNIST family |
 //! | [`cifar10`] | CIFAR-10, binary version |
 //! | [`predictions`] | scores and labels of any program, as npy, npz, safetensors or CSV, and writes them |
@@ -33,7 +35,10 @@ mod digits;
 mod error;
 mod file;
 pub mod idx;
+mod labelled;
 pub mod logit_cache;
+mod maps;
+mod pixels;
 pub mod predictions;
 pub mod seed;
 mod source;
@@ -44,7 +49,10 @@ pub use batches::{batches, epoch_order};
 pub use dataset::{Dataset, Fingerprint, ImageShape};
 pub use digits::{digits, read_digits};
 pub use error::{Error, Result};
+pub use labelled::LabelledPixels;
 pub use logit_cache::{LogitCache, LogitCacheWriter};
+pub use maps::{MapFiles, digit_maps, read_maps};
+pub use pixels::Pixels;
 pub use predictions::SavedPredictions;
 pub use source::Source;
 pub use split::SplitFractions;

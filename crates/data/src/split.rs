@@ -155,6 +155,17 @@ pub fn stratified(labels: &Labels, fractions: SplitFractions, seed: u64) -> Resu
     Ok(Split { train, validation, test })
 }
 
+/// Splits `n` samples at random that have no class.
+pub(crate) fn of_one_class(n: usize, fractions: SplitFractions, seed: u64) -> Result<Split> {
+    let labels = Labels::new(&vec![0_u8; n], 1)?;
+    stratified(&labels, fractions, seed).map_err(|error| match error {
+        Error::ClassTooSmall { found, train, validation, test, .. } => {
+            Error::TooFewMaps { found, train, validation, test }
+        }
+        error => error,
+    })
+}
+
 /// Whole numbers that sum to `n`, close to `n` times `shares` (which sum to 1); the difference is added to `owed`.
 fn apportion(n: usize, shares: [f64; 3], owed: &mut [f64; 3]) -> [usize; 3] {
     let exact = shares.map(|share| share * n as f64);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::array::{self, Array};
-use super::element::ElementType;
+use super::element::{ElementType, Numbers};
 use super::names::{LABEL_NAMES, SCORE_NAMES, is_one_of, names_labels, names_something_else};
 use super::scores::{ScoreKind, Scores, wrong_array};
 use super::table::{Table, TopLabels};
@@ -287,6 +287,25 @@ impl PredictionFile {
             }
         };
         read().map_err(|error| error.in_file(&self.path))
+    }
+
+    /// The array of a name, or the only one there is, whatever its shape.
+    pub(crate) fn only_array(
+        &self,
+        what: &'static str,
+        key: Option<&str>,
+    ) -> Result<(ArrayInfo, Numbers)> {
+        let find = || match (&self.content, key) {
+            (Content::Table(_), _) => Err(self.absent(what, "")),
+            (Content::Arrays { arrays, .. }, Some(key)) => self.named(arrays, what, key),
+            (Content::Arrays { arrays, .. }, None) => match &arrays[..] {
+                [array] => Ok(array),
+                [] => Err(self.absent(what, "")),
+                several => Err(ambiguous(what, "a key", &several.iter().collect::<Vec<_>>())),
+            },
+        };
+        let array = find().map_err(|error| error.in_file(&self.path))?;
+        Ok((array.info.clone(), array.read(&self.path)?))
     }
 
     /// The name of the labels that [`labels`](Self::labels) would read, if they have one.

@@ -31,6 +31,7 @@ mod targets;
 mod tensors;
 mod write;
 
+pub(crate) use element::Numbers;
 pub(crate) use saved::Tensors;
 pub(crate) use tensors::header;
 pub(crate) use write::replace;
