@@ -23,6 +23,20 @@ pub enum Error {
         /// `validation` or `test`.
         split: &'static str,
     },
+    /// No pixel of a split counts.
+    #[error("all pixels of the {split} split are ignored: nothing is left to {use_of}")]
+    AllIgnored {
+        /// `training`, `validation` or `test`.
+        split: &'static str,
+        /// What it is there for.
+        use_of: &'static str,
+    },
+    /// Something is about images that have one label.
+    #[error("{what}: expected images that have one label, found maps, whose pixels have labels")]
+    OfMaps {
+        /// What was wanted.
+        what: &'static str,
+    },
     /// The images are too small for the model.
     #[error(
         "model `{model}`: {convolutions} convolutions halve images of {height}×{width} to nothing"

@@ -562,7 +562,7 @@ impl ArmRun<'_> {
 
     fn predictions(&self, split: &str, logits: &Tensor, part: &Part) -> Result<SavedPredictions> {
         let logits: Logits<'static, f32> = to_logits(logits)?;
-        let (labels, ids) = (part.subset.labels().clone(), part.subset.ids().to_vec());
+        let (labels, ids) = (part.subset.labels().clone(), part.subset.row_ids().to_vec());
         Ok(SavedPredictions::new(self.origin(split), logits, labels, ids)?)
     }
 

@@ -39,7 +39,7 @@ impl Lesson {
             let classes = self.logits.size().last().copied().unwrap_or_default();
             looking(&self.network, self.bias, classes, self.logits.device())
         } else {
-            TeacherLogits::new(&self.logits)?.with_ids(train.subset.ids())?.into()
+            TeacherLogits::new(&self.logits)?.with_ids(train.subset.row_ids())?.into()
         };
         match wanted.and_then(|fit| self.maps.get(&fit.calibration)) {
             None => Ok(teacher),

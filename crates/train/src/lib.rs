@@ -50,6 +50,7 @@ mod experiment;
 mod features;
 mod imitation;
 mod lesson;
+mod maps;
 mod mentors;
 mod mixing;
 mod model;

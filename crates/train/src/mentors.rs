@@ -5,6 +5,7 @@ use std::rc::Rc;
 use softlabel_distill::{Teacher, TeacherLogits};
 
 use crate::experiment::Experiment;
+use crate::maps::{Images, index_tensor};
 use crate::model::Network;
 use crate::recipe::{Distill, Fit, TeacherSource};
 use crate::teachers::Place;
@@ -32,11 +33,13 @@ impl Experiment {
         let untrained = |teacher: &str, _: Option<&Fit>| {
             let samples = training.samples;
             let network = training.network(&training.recipe.arms[teacher].model)?;
-            let ids = samples.train.subset.ids();
-            let ids = &ids[..TRIED.min(ids.len())];
-            let first = samples.train.images.f_narrow(0, 0, ids.len() as i64)?;
-            let logits = TeacherLogits::new(&network.predict(&first)?)?;
-            Ok((Teacher::from(logits.with_ids(ids)?), Some(Rc::new(network))))
+            let first = training.first(arm, TRIED);
+            let rows = samples.rows(&first, &samples.observed)?;
+            let index = index_tensor(&first, training.device)?;
+            let tensor = &samples.train.images.f_index_select(0, &index)?;
+            let seen = Images { tensor, counted: rows.counted.as_ref() };
+            let logits = TeacherLogits::new(&network.predict(seen)?)?;
+            Ok((Teacher::from(logits.with_ids(&rows.ids)?), Some(Rc::new(network))))
         };
         let mentor = self.mentor(training, name, distill, &mut { untrained })?;
         training.try_teaching(name, arm, mentor)

@@ -1,5 +1,9 @@
 //! Networks: convolutions, then fully connected layers, ReLU between all.
 //!
+//! Of an image that has one label, each convolution halves height and width, and what is left is one row.
+//! Of a map, whose pixels have labels, convolutions keep height and width, and every pixel that counts is a row: the fully
+//! connected layers are what 1×1 convolutions would be.
+//!
 //! Initial weights and biases are drawn from U(−1/√fan_in, 1/√fan_in), as PyTorch's layers do by default,
 //! from a stream of our own: the same seed gives the same weights on every machine.
 
@@ -8,6 +12,7 @@ use softlabel_data::ImageShape;
 use softlabel_distill::LinearHead;
 use tch::{Device, Tensor};
 
+use crate::maps::Images;
 use crate::recipe::Model;
 use crate::{Error, Result};
 
@@ -22,6 +27,16 @@ pub(crate) struct Network {
     output: Layer,
     /// Share of the outputs of each hidden layer that a training step drops.
     dropout: f64,
+    /// Whether each pixel is a row.
+    of_maps: bool,
+}
+
+/// What a network is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input {
+    pub(crate) image: ImageShape,
+    /// Whether each pixel has a label.
+    pub(crate) is_map: bool,
 }
 
 /// What a network makes of images.
@@ -63,10 +78,9 @@ impl Layer {
         Ok(input.f_linear(&self.weight, Some(&self.bias))?)
     }
 
-    /// 3×3 with the size kept, ReLU, then the maximum of each 2×2.
+    /// 3×3 with the size kept, then ReLU.
     fn convolve(&self, input: &Tensor) -> Result<Tensor> {
-        let output = input.f_conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1)?;
-        Ok(output.f_relu()?.f_max_pool2d(2, 2, 0, 1, false)?)
+        Ok(input.f_conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1)?.f_relu()?)
     }
 }
 
@@ -86,7 +100,7 @@ impl Network {
     pub(crate) fn new(
         name: &str,
         model: &Model,
-        image: ImageShape,
+        Input { image, is_map }: Input,
         classes: usize,
         device: Device,
         random: &mut impl Rng,
@@ -96,6 +110,9 @@ impl Network {
         for &output in &model.convolutions {
             convolutions.push([output, channels, 3, 3]);
             (channels, height, width) = (output, height / 2, width / 2);
+        }
+        if is_map {
+            (height, width) = (1, 1);
         }
         let mut features = channels.saturating_mul(height).saturating_mul(width);
         if features == 0 {
@@ -126,6 +143,7 @@ impl Network {
             hidden: hidden.iter().map(|shape| layer(shape)).collect::<Result<_>>()?,
             output: layer(&output)?,
             dropout: model.dropout,
+            of_maps: is_map,
         })
     }
 
@@ -137,19 +155,20 @@ impl Network {
             hidden: all(&self.hidden),
             output: self.output.shallow_clone(),
             dropout: self.dropout,
+            of_maps: self.of_maps,
         }
     }
 
     /// Layers and logits of images `[n, channels, height, width]`.
-    pub(crate) fn forward(&self, images: &Tensor) -> Result<Forward> {
+    pub(crate) fn forward<'a>(&self, images: impl Into<Images<'a>>) -> Result<Forward> {
         let (layers, features) = self.below(images, Ok)?;
         Ok(Forward { layers, logits: self.output.linear(&features)?, features })
     }
 
     /// The same in a training step, which drops some of the outputs of hidden layers and scales the others up.
-    pub(crate) fn forward_training(
+    pub(crate) fn forward_training<'a>(
         &self,
-        images: &Tensor,
+        images: impl Into<Images<'a>>,
         random: &mut impl Rng,
     ) -> Result<Forward> {
         let (layers, features) = self.below_training(images, random)?;
@@ -157,14 +176,14 @@ impl Network {
     }
 
     /// What the last layer sees of images, `[n, D]`.
-    pub(crate) fn features(&self, images: &Tensor) -> Result<Tensor> {
+    pub(crate) fn features<'a>(&self, images: impl Into<Images<'a>>) -> Result<Tensor> {
         Ok(self.below(images, Ok)?.1)
     }
 
     /// The same in a training step.
-    pub(crate) fn features_training(
+    pub(crate) fn features_training<'a>(
         &self,
-        images: &Tensor,
+        images: impl Into<Images<'a>>,
         random: &mut impl Rng,
     ) -> Result<Tensor> {
         Ok(self.below_training(images, random)?.1)
@@ -176,9 +195,9 @@ impl Network {
         LinearHead { hidden: features, weight, bias: Some(bias) }
     }
 
-    fn below_training(
+    fn below_training<'a>(
         &self,
-        images: &Tensor,
+        images: impl Into<Images<'a>>,
         random: &mut impl Rng,
     ) -> Result<(Vec<Tensor>, Tensor)> {
         if self.dropout == 0.0 {
@@ -199,18 +218,29 @@ impl Network {
     }
 
     /// What comes out of the layers below the last, and what that sees.
-    fn below(
+    fn below<'a>(
         &self,
-        images: &Tensor,
+        images: impl Into<Images<'a>>,
         mut drop: impl FnMut(Tensor) -> Result<Tensor>,
     ) -> Result<(Vec<Tensor>, Tensor)> {
         let mut layers = Vec::new();
-        let mut features = images.shallow_clone();
+        let Images { tensor, counted } = images.into();
+        let mut features = tensor.shallow_clone();
         for layer in &self.convolutions {
             features = layer.convolve(&features)?;
+            if !self.of_maps {
+                features = features.f_max_pool2d(2, 2, 0, 1, false)?;
+            }
             layers.push(features.shallow_clone());
         }
-        features = features.f_flatten(1, -1)?;
+        features = if self.of_maps {
+            features.f_permute([0, 2, 3, 1].as_slice())?.f_flatten(0, 2)?
+        } else {
+            features.f_flatten(1, -1)?
+        };
+        if let Some(counted) = counted {
+            features = counted.rows(&features)?;
+        }
         for layer in &self.hidden {
             features = layer.linear(&features)?.f_relu()?;
             layers.push(features.shallow_clone());
@@ -219,14 +249,18 @@ impl Network {
         Ok((layers, features))
     }
 
-    /// Logits of any number of images, without gradients, a thousand or so at a time.
-    pub(crate) fn predict(&self, images: &Tensor) -> Result<Tensor> {
+    /// Logits of any number of images, without gradients, a thousand or so at a time; of maps, a million pixels or so.
+    pub(crate) fn predict<'a>(&self, images: impl Into<Images<'a>>) -> Result<Tensor> {
         const CHUNK: i64 = 1024;
+        const PIXELS: i64 = 1 << 20;
         let _guard = tch::no_grad_guard();
-        let chunks = images.f_split(CHUNK, 0)?;
+        let Images { tensor, counted } = images.into();
+        let of_image: i64 = tensor.size().iter().skip(2).product();
+        let chunk = if self.of_maps { (PIXELS / of_image.max(1)).clamp(1, CHUNK) } else { CHUNK };
+        let chunks = tensor.f_split(chunk, 0)?;
         let logits = chunks.iter().map(|chunk| Ok(self.forward(chunk)?.logits));
-        let logits = logits.collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::f_cat(&logits, 0)?)
+        let logits = Tensor::f_cat(&logits.collect::<Result<Vec<_>>>()?, 0)?;
+        counted.map_or_else(|| Ok(logits.shallow_clone()), |counted| counted.rows(&logits))
     }
 
     /// All weights and biases, in a fixed order.
@@ -245,7 +279,8 @@ mod tests {
 
     use super::*;
 
-    const IMAGE: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };
+    const IMAGE: Input =
+        Input { image: ImageShape { channels: 1, height: 8, width: 8 }, is_map: false };
 
     fn network(hidden: &[usize], convolutions: &[usize]) -> Result<Network> {
         let model =

@@ -12,6 +12,7 @@ use softlabel_targets::{MixedLabels, OnlineLabelSmoothing, Smoothing};
 use softlabel_tensor::to_logits;
 use tch::{Device, Kind, Tensor};
 
+use crate::maps::{Images, index_tensor};
 use crate::model::Forward;
 use crate::recipe::Loss;
 use crate::samples::label_tensor;
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 const EPSILONS: &str = "epsilons of samples";
 const UNIT: (f64, f64, &str) = (0.0, 1.0, "[0, 1]");
 
-/// The samples of one step.
+/// The samples of one step; of maps these are pixels.
 pub(crate) struct Step<'a> {
     /// Of the step, from 0.
     pub(crate) index: usize,
@@ -30,8 +31,8 @@ pub(crate) struct Step<'a> {
     pub(crate) positions: &'a [usize],
     /// Their ids in the data set.
     pub(crate) ids: &'a [usize],
-    /// What the network sees of them.
-    pub(crate) images: &'a Tensor,
+    /// What the network sees of them, or, of maps, the images that have them.
+    pub(crate) images: Images<'a>,
     /// The labels that training sees.
     pub(crate) labels: &'a Labels,
     /// The labels of mixed samples.
@@ -227,6 +228,11 @@ impl<'a> LabelLoss<'a> {
             let rows = rows.f_to_device(self.device)?;
             return then(Target::Soft(&rows));
         }
+        if let (Some(svls), Some(counted)) = (self.settings.spatial_smoothing, step.images.counted)
+        {
+            let rows = counted.spatially_smoothed(svls, step.labels)?.f_to_device(self.device)?;
+            return then(Target::Soft(&rows));
+        }
         if let Some(epsilons) = &self.epsilons {
             let epsilons: Vec<f64> = step.ids.iter().map(|&id| epsilons[id]).collect();
             let target = Target::Smoothed { labels: &labels, epsilons: &epsilons };
@@ -302,11 +308,6 @@ fn cross_entropy(settings: &Loss, smoothing: Smoothing, device: Device) -> Resul
     Ok(loss)
 }
 
-fn index_tensor(ids: &[usize], device: Device) -> Result<Tensor> {
-    let ids: Vec<i64> = ids.iter().map(|&id| id as i64).collect();
-    Ok(Tensor::f_from_slice(&ids)?.f_to_device(device)?)
-}
-
 fn ids(positions: &[usize]) -> Vec<u64> {
     positions.iter().map(|&position| position as u64).collect()
 }
@@ -349,13 +350,16 @@ pub(crate) fn check_loss(
     let mixed = MixedLabels::new(labels.clone(), swapped, share.to_vec())?;
     let mixed = Some(&mixed).filter(|_| loss.is_mixed());
     let (positions, ids) = (&[0, 1], &[0, 1]);
-    let step = Step { index: 0, positions, ids, images: &logits, labels: &labels, mixed };
+    let images = (&logits).into();
+    let step = Step { index: 0, positions, ids, images, labels: &labels, mixed };
     for (index, term) in loss.terms.iter().enumerate() {
         let alone = || -> Result<()> {
             let first = label_tensor(&labels, device)?;
             let second = label_tensor(&labels, device)?;
             let rows;
-            let has_rows = loss.zipf_smoothing.is_some() || loss.soft_labels.is_some();
+            let has_rows = loss.zipf_smoothing.is_some()
+                || loss.soft_labels.is_some()
+                || loss.spatial_smoothing.is_some();
             let target = match (mixed, has_rows) {
                 (Some(_), _) => {
                     Target::Mixed { first: &first, second: &second, share_of_second: &share }

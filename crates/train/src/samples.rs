@@ -4,6 +4,7 @@ use softlabel_core::Labels;
 use softlabel_data::{Data, Splits, Subset, seed};
 use tch::{Device, Tensor};
 
+use crate::maps::{Counted, Images};
 use crate::recipe::{DataSettings, Pixels};
 use crate::{Error, Result};
 
@@ -25,6 +26,25 @@ pub(crate) struct Part {
     pub(crate) subset: Subset,
     /// `[n, channels, height, width]`, with the mean and deviation of the training pixels taken out.
     pub(crate) images: Tensor,
+    /// Of maps: the pixels that have the labels.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// Some training images, and what is to be learned of them: a row each, or, of maps, one a pixel that counts.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// Positions of the rows among those of the training split.
+    pub(crate) positions: Vec<usize>,
+    pub(crate) ids: Vec<usize>,
+    pub(crate) labels: Labels,
+    pub(crate) counted: Option<Counted>,
+}
+
+impl Part {
+    /// What a network sees of it.
+    pub(crate) fn seen(&self) -> Images<'_> {
+        Images { tensor: &self.images, counted: self.counted.as_ref() }
+    }
 }
 
 impl Samples {
@@ -39,6 +59,15 @@ impl Samples {
         if test.is_empty() {
             return Err(Error::EmptySplit { split: "test" });
         }
+        for (split, use_of, subset) in [
+            ("training", "learn from", &train),
+            ("validation", "fit maps to", &validation),
+            ("test", "report on", &test),
+        ] {
+            if subset.labels().is_empty() && !subset.is_empty() {
+                return Err(Error::AllIgnored { split, use_of });
+            }
+        }
         let observed = match &settings.noise {
             None => train.labels().clone(),
             Some(noise) => noise.corrupt(train.labels(), seed::derive(seed, seed::NOISE))?,
@@ -51,11 +80,23 @@ impl Samples {
             let shape = [subset.len(), shape.channels, shape.height, shape.width];
             let shape = shape.map(|size| size as i64);
             let images = Tensor::f_from_slice(&pixels)?.f_view(shape.as_slice())?;
-            Ok(Part { subset, images: images.f_to_device(device)? })
+            let counted = Counted::of(&subset, 0..subset.len(), device)?;
+            Ok(Part { subset, images: images.f_to_device(device)?, counted })
         };
         let moments = (mean, deviation);
         let (train, validation, test) = (part(train)?, part(validation)?, part(test)?);
         Ok(Self { train, validation, test, observed, moments })
+    }
+
+    /// The rows of training images at some positions, with the labels that an epoch sees.
+    pub(crate) fn rows(&self, images: &[usize], observed: &Labels) -> Result<Rows> {
+        let subset = &self.train.subset;
+        let positions: Vec<usize> = images.iter().flat_map(|&image| subset.rows(image)).collect();
+        let all = subset.row_ids();
+        let ids = positions.iter().filter_map(|&position| all.get(position).copied()).collect();
+        let labels = observed.select(&positions)?;
+        let counted = Counted::of(subset, images.iter().copied(), self.train.images.device())?;
+        Ok(Rows { positions, ids, labels, counted })
     }
 
     /// Some images with other pixels.

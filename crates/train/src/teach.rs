@@ -60,9 +60,12 @@ impl Experiment {
     /// cache; goes on with one that was begun, with the arm as it was trained then. The test set that some data bring is left out: nobody is taught on it.
     ///
     /// # Errors
-    /// An arm that is not there, a training that diverges, a TorchScript file that trains, a cache of another teacher,
+    /// Data that are maps, an arm that is not there, a training that diverges, a TorchScript file that trains, a cache of another teacher,
     /// a folder that cannot be written.
     pub fn teach(&self, teach: &Teach, observer: &mut dyn FnMut(&Event)) -> Result<Taught> {
+        if self.recipe().data.source.is_of_maps() {
+            return Err(Error::OfMaps { what: "a logit cache" });
+        }
         let (recipe, device) = (self.recipe(), self.device());
         let samples = Samples::new(self.data(), &recipe.data, recipe.seed, device)?;
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };

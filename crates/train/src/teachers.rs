@@ -129,8 +129,13 @@ impl Place<'_> {
     /// A map fitted to what a teacher says of the validation samples whose class it knows.
     fn fitted(&self, arm: &str, teacher: &Teacher, fit: &Fit) -> Result<AnyCalibrator> {
         let part = &self.samples.validation;
-        let said = chunks(part)?.into_iter().map(|(ids, images)| teacher.logits(&ids, &images));
-        let logits = Tensor::f_cat(&said.collect::<Result<Vec<_>, _>>()?, 0)?;
+        let is_of_maps = part.counted.is_some();
+        let said = chunks(part)?.into_iter().map(|(ids, images)| -> Result<Tensor> {
+            // Who teaches pixels was asked before, and knows them by their ids: any row each will do.
+            let any = || Tensor::f_zeros([ids.len() as i64], (images.f_kind()?, images.device()));
+            Ok(teacher.logits(&ids, &if is_of_maps { any()? } else { images.shallow_clone() })?)
+        });
+        let logits = Tensor::f_cat(&said.collect::<Result<Vec<_>>>()?, 0)?;
         let classes = usize::try_from(teacher.classes()).unwrap_or_default();
         let labels = (0..).zip(part.subset.labels().as_slice());
         let known = labels.filter(|(_, label)| (**label as usize) < classes);
@@ -142,13 +147,17 @@ impl Place<'_> {
     }
 }
 
-/// Some samples at a time, with their ids.
+/// Some images at a time, with the ids of their rows.
 pub(crate) fn chunks(part: &Part) -> Result<Vec<(Vec<usize>, Tensor)>> {
     if part.subset.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = part.subset.ids().chunks(CHUNK).map(<[usize]>::to_vec);
-    let images = part.images.f_split(CHUNK as i64, 0)?;
+    let (subset, images) = (&part.subset, part.images.f_split(CHUNK as i64, 0)?);
+    let ids = (0..subset.len()).step_by(CHUNK).map(|first| {
+        let last = (first + CHUNK).min(subset.len()) - 1;
+        let rows = subset.rows(first).start..subset.rows(last).end;
+        subset.row_ids().get(rows).unwrap_or_default().to_vec()
+    });
     Ok(ids.zip(images).collect())
 }
 

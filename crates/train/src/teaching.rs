@@ -239,8 +239,10 @@ impl<'a> Teaching<'a> {
         labels: &Tensor,
     ) -> Result<(Tensor, Option<Tensor>)> {
         let temperature = self.settings.temperature(step.index, self.steps);
+        // Who teaches pixels was asked before, and knows them by their ids: any row each will do.
+        let seen = step.images.counted.map_or(step.images.tensor, |_| logits);
         match &self.voice {
-            Voice::One(teacher) => Ok((teacher.logits(step.ids, step.images)?, None)),
+            Voice::One(teacher) => Ok((teacher.logits(step.ids, seen)?, None)),
             Voice::Virtual { teacher, probabilities_as_logits: false } => {
                 Ok((teacher.logits(logits, labels, None)?, None))
             }
@@ -248,7 +250,7 @@ impl<'a> Teaching<'a> {
                 Ok((teacher.probabilities_as_logits(logits, labels, None)?, None))
             }
             Voice::Several { teachers, ensemble, .. } => {
-                let said = teachers.iter().map(|teacher| teacher.logits(step.ids, step.images));
+                let said = teachers.iter().map(|teacher| teacher.logits(step.ids, seen));
                 let said = said.collect::<Result<Vec<_>, _>>()?;
                 let said: Vec<&Tensor> = said.iter().collect();
                 let Some(gate) = &self.gate else {

@@ -12,13 +12,14 @@ use softlabel_tensor::to_logits;
 use tch::{Device, Tensor};
 
 use crate::event::{Event, Validation};
+use crate::maps::{Images, index_tensor};
 use crate::mentors::TRIED;
 use crate::mixing::mix;
-use crate::model::Network;
+use crate::model::{Input, Network};
 use crate::objective::{Criterion, Step};
 use crate::optimize::Optimizer;
 use crate::recipe::{Arm, Loss, Recipe};
-use crate::samples::{Part, Samples};
+use crate::samples::{Part, Rows, Samples};
 use crate::shift::shift;
 use crate::teaching::{Mentor, Teaching};
 use crate::{Error, Result};
@@ -46,6 +47,8 @@ impl<'a> Training<'a> {
         let settings = &self.recipe.training;
         let kept = self.kept(arm);
         let count = kept.len();
+        let rows_of_epoch: usize =
+            kept.iter().map(|&at| self.samples.train.subset.rows(at).len()).sum();
         let batch_size = NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN);
         let steps = settings.epochs * count.div_ceil(batch_size.get()) as u64;
         let step_count = usize::try_from(steps).unwrap_or(usize::MAX);
@@ -67,13 +70,11 @@ impl<'a> Training<'a> {
             let observed = self.observed(&arm.loss, epoch)?;
             let mut total = Tensor::f_zeros([1], (tch::Kind::Double, self.device))?;
             for batch in batches(count, batch_size, self.seed, epoch) {
-                let positions: Vec<usize> = batch.into_iter().map(|index| kept[index]).collect();
-                let all = self.samples.train.subset.ids();
-                let sample_ids: Vec<usize> = positions.iter().map(|&at| all[at]).collect();
-                let ids: Vec<i64> = positions.iter().map(|&position| position as i64).collect();
-                let ids = Tensor::f_from_slice(&ids)?.f_to_device(self.device)?;
-                let labels = observed.select(&positions)?;
-                let mut images = self.samples.train.images.f_index_select(0, &ids)?;
+                let batch: Vec<usize> = batch.into_iter().map(|index| kept[index]).collect();
+                let Rows { positions, ids, labels, counted } =
+                    self.samples.rows(&batch, &observed)?;
+                let index = index_tensor(&batch, self.device)?;
+                let mut images = self.samples.train.images.f_index_select(0, &index)?;
                 if let Some(pixels) = arm.shift {
                     images = shift(&images, pixels, self.samples.black(), &mut shifting)?;
                 }
@@ -83,14 +84,15 @@ impl<'a> Training<'a> {
                     images = mix(&images, plan)?;
                 }
                 let index = usize::try_from(step).unwrap_or(usize::MAX);
-                let mixed = mixed.as_ref();
-                let (positions, ids) = (&positions[..], &sample_ids[..]);
-                let batch = Step { index, positions, ids, images: &images, labels: &labels, mixed };
+                let (labels, mixed) = (&labels, mixed.as_ref());
+                let images = Images { tensor: &images, counted: counted.as_ref() };
+                let (positions, ids) = (&positions[..], &ids[..]);
+                let batch = Step { index, positions, ids, images, labels, mixed };
                 let loss = if arm.fuse_last_layer {
-                    let features = network.features_training(&images, &mut dropping)?;
+                    let features = network.features_training(images, &mut dropping)?;
                     criterion.fused_loss(network.head(&features), &batch)?
                 } else {
-                    criterion.loss(&network.forward_training(&images, &mut dropping)?, &batch)?
+                    criterion.loss(&network.forward_training(images, &mut dropping)?, &batch)?
                 };
                 let rate = settings.schedule.learning_rate(settings.learning_rate, step, steps);
                 optimizer.step(&loss, rate)?;
@@ -100,7 +102,7 @@ impl<'a> Training<'a> {
             }
             criterion.finish_epoch()?;
             let kept_mass = criterion.kept_mass();
-            let loss = f64::try_from(&total)? / count as f64;
+            let loss = f64::try_from(&total)? / rows_of_epoch as f64;
             let epoch = epoch + 1;
             if !loss.is_finite() {
                 return Err(Error::Diverged { arm: name.to_owned(), seed: self.seed, epoch, loss });
@@ -128,18 +130,20 @@ impl<'a> Training<'a> {
         let mut criterion = Criterion::new(&arm.loss, Some(teaching), self.size(), 1, self.device)?;
         let (all, batch) = (self.kept(arm).len(), self.recipe.training.batch_size);
         let last = if all % batch == 0 { batch } else { all % batch };
-        let count = TRIED.min(last).min(self.samples.train.subset.len());
-        let positions: Vec<usize> = (0..count).collect();
-        let labels = self.samples.observed.select(&positions)?;
-        let images = self.samples.train.images.f_narrow(0, 0, count as i64)?;
-        let ids = &self.samples.train.subset.ids()[..count];
-        let (positions, mixed) = (&positions[..], None);
-        let step = Step { index: 0, positions, ids, images: &images, labels: &labels, mixed };
+        let first = self.first(arm, TRIED.min(last));
+        let count = first.len();
+        let Rows { positions, ids, labels, counted } =
+            self.samples.rows(&first, &self.samples.observed)?;
+        let tensor =
+            &self.samples.train.images.f_index_select(0, &index_tensor(&first, self.device)?)?;
+        let images = Images { tensor, counted: counted.as_ref() };
+        let (positions, ids, mixed) = (&positions[..], &ids[..], None);
+        let step = Step { index: 0, positions, ids, images, labels: &labels, mixed };
         let tried = if arm.fuse_last_layer {
-            let features = network.features(&images)?;
+            let features = network.features(images)?;
             criterion.fused_loss(network.head(&features), &step)
         } else {
-            criterion.loss(&network.forward(&images)?, &step)
+            criterion.loss(&network.forward(images)?, &step)
         };
         let small = |source| match source {
             source if count < TRIED => {
@@ -156,8 +160,16 @@ impl<'a> Training<'a> {
         (self.samples.train.subset.dataset().len(), self.samples.observed.classes())
     }
 
-    /// Positions of the samples that an arm sees.
+    /// The first images that an arm sees.
+    pub(crate) fn first(&self, arm: &Arm, count: usize) -> Vec<usize> {
+        self.kept(arm).into_iter().take(count).collect()
+    }
+
+    /// Positions of the images that an arm sees: of maps, those of which a pixel counts.
     fn kept(&self, arm: &Arm) -> Vec<usize> {
+        if let Some(labelled) = self.samples.train.subset.labelled() {
+            return (0..labelled.images()).filter(|&at| !labelled.rows(at).is_empty()).collect();
+        }
         let labels = self.samples.observed.iter();
         let seen = |label: usize| !arm.omit_classes.contains(&label);
         labels.enumerate().filter(|(_, label)| seen(*label)).map(|(position, _)| position).collect()
@@ -205,7 +217,8 @@ impl<'a> Training<'a> {
         let dataset = self.samples.train.subset.dataset();
         let mut random = seed::stream(self.seed, &format!("{}/{model}{purpose}", seed::INIT));
         let settings = &self.recipe.models[model];
-        Network::new(model, settings, dataset.shape(), outputs, self.device, &mut random)
+        let input = Input { image: dataset.shape(), is_map: dataset.labelled().is_some() };
+        Network::new(model, settings, input, outputs, self.device, &mut random)
     }
 
     /// Logits of a split after an epoch. The last step may have gone too far for the loss to tell.
@@ -216,7 +229,7 @@ impl<'a> Training<'a> {
         network: &Network,
         part: &Part,
     ) -> Result<Tensor> {
-        let logits = network.predict(&part.images)?;
+        let logits = network.predict(part.seen())?;
         if bool::try_from(logits.f_isfinite()?.f_all()?)? {
             Ok(logits)
         } else {
@@ -226,7 +239,7 @@ impl<'a> Training<'a> {
 
     fn validate(&self, name: &str, epoch: u64, network: &Network) -> Result<Option<Validation>> {
         let part = &self.samples.validation;
-        if part.subset.is_empty() {
+        if part.subset.labels().is_empty() {
             return Ok(None);
         }
         let logits = to_logits::<f32>(&self.predict(name, epoch, network, part)?)?;

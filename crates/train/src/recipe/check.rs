@@ -21,7 +21,7 @@ pub(super) struct Problem {
     pub(super) candidates: Vec<String>,
 }
 
-type Checked = Result<(), Problem>;
+pub(super) type Checked = Result<(), Problem>;
 
 fn broken(path: &[&str], message: impl Into<String>) -> Checked {
     Err(Problem {
@@ -33,7 +33,7 @@ fn broken(path: &[&str], message: impl Into<String>) -> Checked {
     })
 }
 
-fn require(valid: bool, path: &[&str], message: impl Into<String>) -> Checked {
+pub(super) fn require(valid: bool, path: &[&str], message: impl Into<String>) -> Checked {
     if valid { Ok(()) } else { broken(path, message) }
 }
 
@@ -132,6 +132,7 @@ impl Recipe {
         require(!self.arms.is_empty(), &["arms"], "expected at least one arm")?;
         for (index, (name, arm)) in self.arms.iter().enumerate() {
             self.check_arm(index, name, arm)?;
+            self.check_maps(name, arm)?;
             require(
                 self.data.noise.is_none() || arm.loss.soft_labels.is_none(),
                 &["arms", name, "loss", "soft_labels"],
@@ -396,6 +397,7 @@ impl Loss {
         for (key, is_there) in [
             ("online_smoothing", self.online_smoothing.is_some()),
             ("zipf_smoothing", self.zipf_smoothing.is_some()),
+            ("spatial_smoothing", self.spatial_smoothing.is_some()),
         ] {
             require(
                 !is_there || self.soft_labels.is_none(),
@@ -419,6 +421,12 @@ impl Loss {
             self.online_smoothing.is_none() || self.zipf_smoothing.is_none(),
             &at("zipf_smoothing"),
             "stands in the place of `online_smoothing`: expected one of the two",
+        )?;
+        require(
+            self.spatial_smoothing.is_none()
+                || (self.online_smoothing.is_none() && self.zipf_smoothing.is_none()),
+            &at("spatial_smoothing"),
+            "stands in the place of `online_smoothing` and `zipf_smoothing`: expected one of them",
         )?;
         for (key, is_there) in [
             ("mixup", self.mixup.is_some()),

@@ -13,7 +13,7 @@ use softlabel_core::{Epsilon, Error as ValueError, Fraction};
 use softlabel_losses::{AnyLoss, Normalizer};
 use softlabel_targets::{
     Amount, Convention, CutMix, DisturbLabel, Error as TargetError, Mixup, NegativeEpsilon, Prior,
-    Schedule, Smoothing, ZipfSmoothing,
+    Schedule, Smoothing, Svls, ZipfSmoothing,
 };
 
 use toml::{Table, Value};
@@ -38,6 +38,9 @@ pub(crate) struct Loss {
     /// Smoothing by the rank of the logits, in the place of `smoothing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) zipf_smoothing: Option<RankSmoothing>,
+    /// Smoothing of the labels of pixels where classes meet, in the place of `smoothing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spatial_smoothing: Option<Svls>,
     /// Distributions in the place of the labels, from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) soft_labels: Option<SoftLabelFile>,
@@ -187,6 +190,7 @@ impl Loss {
             ("smoothing", !self.smoothing.is_none()),
             ("online_smoothing", self.online_smoothing.is_some()),
             ("zipf_smoothing", self.zipf_smoothing.is_some()),
+            ("spatial_smoothing", self.spatial_smoothing.is_some()),
             ("soft_labels", self.soft_labels.is_some()),
             ("class_weights", self.class_weights.is_some()),
             ("mean_over", self.mean_over != none.mean_over),
@@ -204,6 +208,7 @@ impl Loss {
     /// Whether every sample has a distribution or an ε of its own.
     pub(crate) fn is_of_single_samples(&self) -> bool {
         self.zipf_smoothing.is_some()
+            || self.spatial_smoothing.is_some()
             || self.soft_labels.is_some()
             || self.smoothing.of_samples().is_some()
     }

@@ -9,6 +9,7 @@ mod distill;
 mod error;
 mod features;
 mod loss;
+mod maps;
 mod overrides;
 mod parse;
 mod sample_numbers;
@@ -98,7 +99,7 @@ fn one() -> u64 {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataSettings {
     pub(crate) source: Source,
-    /// Stratified shares; where the data bring a test set, `test` is left out.
+    /// Stratified shares, of maps shares of the images; where the data bring a test set, `test` is left out.
     pub(crate) split: SplitFractions,
     /// What happens to the training labels. Validation and test labels stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,14 +172,15 @@ fn default_bins() -> usize {
     15
 }
 
-/// A network: convolutions first if there are any, then fully connected layers, ReLU between all.
+/// A network: convolutions first if there are any, then fully connected layers, ReLU between all. For maps the
+/// convolutions keep the size, and the fully connected layers see each pixel alone, as 1×1 convolutions do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     /// Width of each hidden fully connected layer.
     #[serde(default)]
     pub(crate) hidden: Vec<usize>,
-    /// Channels of each 3×3 convolution; each is followed by a 2×2 maximum.
+    /// Channels of each 3×3 convolution; each is followed by a 2×2 maximum, but for maps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) convolutions: Vec<usize>,
     /// Share of the outputs of each hidden layer that a training step drops.
