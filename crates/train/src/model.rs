@@ -298,6 +298,34 @@ mod tests {
         }
     }
 
+    /// Of maps every pixel is a row, and what is fully connected is what a 1×1 convolution would be.
+    #[test]
+    fn pixels_are_rows_and_layers_on_them_convolutions() {
+        let model = Model { hidden: vec![6], convolutions: vec![4, 5], dropout: 0.0 };
+        let image = ImageShape { channels: 2, height: 3, width: 5 };
+        let input = Input { image, is_map: true };
+        let mut random = seed::stream(1, seed::INIT);
+        let network = Network::new("m", &model, input, 3, Device::Cpu, &mut random).unwrap();
+        let images = Tensor::randn([7, 2, 3, 5], (Kind::Float, Device::Cpu));
+        let weights = network.parameters();
+        let mut expected = images.shallow_clone();
+        for (index, layer) in weights.chunks(2).enumerate() {
+            let is_last = index == 3;
+            let kernel = if index < 2 { 3 } else { 1 };
+            let size = layer[0].size();
+            let weight = layer[0].view([size[0], size[1], kernel, kernel]);
+            expected = expected.conv2d(&weight, Some(&layer[1]), 1, kernel / 2, 1, 1);
+            expected = if is_last { expected } else { expected.relu() };
+        }
+        let found = network.predict(&images).unwrap();
+        assert_eq!(found.size(), [7 * 15, 3]);
+        for (map, pixel, class) in [(0, 0, 0), (3, 7, 1), (6, 14, 2), (2, 4, 0), (2, 5, 0)] {
+            let expected = expected.double_value(&[map, class, pixel / 5, pixel % 5]);
+            let found = found.double_value(&[map * 15 + pixel, class]);
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
+
     #[test]
     fn weights_follow_the_seed_and_stay_in_their_bound() {
         let (a, b) = (network(&[32], &[]).unwrap(), network(&[32], &[]).unwrap());

@@ -25,6 +25,16 @@ pub(crate) fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     folder
 }
 
+/// An array as NumPy writes it, format 1.0: magic, version, length of the header, header, elements.
+pub(crate) fn npy(descr: &str, fortran: bool, shape: &str, elements: &[u8]) -> Vec<u8> {
+    let order = if fortran { "True" } else { "False" };
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}");
+    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
+    let header = header + &" ".repeat(padding) + "\n";
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), elements].concat()
+}
+
 /// Magic number, sizes and values of an IDX file.
 pub(crate) fn idx(magic: u32, sizes: &[u32], values: &[u8]) -> Vec<u8> {
     let header = [&[magic], sizes].concat();

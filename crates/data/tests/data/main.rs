@@ -13,6 +13,8 @@ mod idx;
 #[cfg(test)]
 mod logit_cache;
 #[cfg(test)]
+mod maps;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod prediction_files;

@@ -12,18 +12,10 @@ use softlabel_data::predictions::{
     Checked, PredictionFile, PredictionWriter, ScoreBlock, ScoreKind, Targets, WrittenScores,
 };
 
+use crate::files::npy;
+
 /// Exact in every type; 3 rows of 2 classes.
 const LOGITS: [f64; 6] = [0.5, -1.0, 2.0, 0.25, -3.0, 1.5];
-
-/// An array as NumPy writes it, format 1.0: magic, version, length of the header, header, elements.
-fn npy(descr: &str, fortran: bool, shape: &str, elements: &[u8]) -> Vec<u8> {
-    let order = if fortran { "True" } else { "False" };
-    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}");
-    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
-    let header = header + &" ".repeat(padding) + "\n";
-    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), elements].concat()
-}
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(name);

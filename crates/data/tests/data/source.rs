@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use softlabel_data::{Error, Source};
+use softlabel_data::{Error, MapFiles, Source};
 
 use crate::files::{folder, idx, record};
 
@@ -31,6 +31,18 @@ fn sources_are_written_and_read() {
         &Source::Cifar10 { path: Some("here".into()) },
         "dataset = \"cifar10\"\npath = \"here\"\n",
     );
+    check_round_trip(&Source::DigitMaps, "dataset = \"digit_maps\"\n");
+    let maps = "dataset = \"maps\"\nimages = \"x.npz\"\nimages_key = \"x\"\nlabels = \"y.npy\"\nclasses = 3\n\
+        ignore = 255\n";
+    let files = MapFiles {
+        images: "x.npz".into(),
+        images_key: Some("x".into()),
+        labels: "y.npy".into(),
+        labels_key: None,
+        classes: 3,
+        ignore: Some(255),
+    };
+    check_round_trip(&Source::Maps(files), maps);
     let short = parse("dataset = \"mnist\"").unwrap();
     assert_eq!(short, Source::Mnist { path: None, classes: 10 });
 }
@@ -42,6 +54,13 @@ fn mistakes_are_pointed_at() {
         ("dataset = \"digits\"\npaht = \"x\"", "unknown field `paht`"),
         ("dataset = \"digits\"\npath = \"x\"", "takes no `path`"),
         ("dataset = \"cifar10\"\nclasses = 10", "takes no `classes`"),
+        ("dataset = \"digit_maps\"\nclasses = 11", "are built in"),
+        ("dataset = \"digits\"\nignore = 3", "go with `dataset = \"maps\"` alone"),
+        (
+            "dataset = \"maps\"\nimages = \"x.npy\"\nclasses = 3",
+            "takes the files `images` and `labels`",
+        ),
+        ("dataset = \"maps\"\nimages = \"x.npy\"\nlabels = \"y.npy\"", "and a number of `classes`"),
         ("path = \"x\"", "missing field `dataset`"),
     ] {
         let error = parse(text).unwrap_err();

@@ -3,6 +3,7 @@
 // Clippy knows that test functions may panic, not that what they call may.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod dense;
 mod formulas;
 mod losses;
 mod maps;

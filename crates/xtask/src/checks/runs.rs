@@ -66,12 +66,14 @@ fn read(path: &Path) -> Result<Table> {
     fs::read_to_string(path).with_context(cannot)?.parse().with_context(cannot)
 }
 
-/// Whether the data of a recipe are there: the digits, which are part of the program, or a folder of their name.
+/// Whether the data of a recipe are there: the digits and maps of them, which are part of the program, or a folder of
+/// their name.
 fn has_data(recipe: &Table, data: Option<&Path>) -> bool {
     let source = recipe.get("data").and_then(|data| data.get("source"));
     let dataset = source.and_then(|source| source.get("dataset")).and_then(Value::as_str);
     dataset.is_some_and(|dataset| {
-        dataset == "digits" || data.is_some_and(|data| data.join(dataset).is_dir())
+        matches!(dataset, "digits" | "digit_maps")
+            || data.is_some_and(|data| data.join(dataset).is_dir())
     })
 }
 
@@ -146,12 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_digits_need_no_data() {
+    fn only_what_is_made_of_the_digits_needs_no_data() {
         let data = tempfile::tempdir().unwrap();
         fs::create_dir(data.path().join("mnist")).unwrap();
-        for (dataset, without, with) in
-            [("digits", true, true), ("mnist", false, true), ("cifar10", false, false)]
-        {
+        for (dataset, without, with) in [
+            ("digits", true, true),
+            ("digit_maps", true, true),
+            ("mnist", false, true),
+            ("cifar10", false, false),
+        ] {
             assert_eq!(has_data(&recipe(dataset), None), without, "{dataset}");
             assert_eq!(has_data(&recipe(dataset), Some(data.path())), with, "{dataset}");
         }
