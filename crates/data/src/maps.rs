@@ -117,13 +117,14 @@ fn wrong(expected: &str, found: &ArrayInfo, path: &Path) -> Error {
 const DIGITS: usize = 2;
 /// By how many pixels they overlap.
 const OVERLAP: usize = 2;
-/// From how much ink, of 16, a pixel belongs to its digit.
-const INK: u8 = 8;
+/// From how much ink around it, of 9·16, a pixel belongs to its digit.
+const INK: u32 = 36;
 
 /// 449 maps that need no files, made of [`digits()`]: four digits, two by two, that overlap by two pixels, 14×14.
 ///
-/// A pixel with at least half of the most ink has the class of its digit, where two overlap of the one with more ink, the
-/// others class 10, the background. So classes meet where digits touch, and at the grey edge of each.
+/// A pixel has the class of its digit if the 3×3 pixels around it have at least a quarter of the most ink, where two
+/// digits overlap of the one with more of it; all others have class 10, the background. So regions are broader than the
+/// strokes, their edges are in the grey, and classes meet where digits touch.
 /// Every digit is in one map alone, in an order that is drawn once and for all.
 ///
 /// # Errors
@@ -146,21 +147,29 @@ pub fn digit_maps() -> Result<Dataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for map in order.chunks_exact(DIGITS * DIGITS) {
         let mut ink = vec![0; shape.values()];
-        let mut of_pixel = vec![background; shape.values()];
+        let mut of_pixel = vec![(INK - 1, background); shape.values()];
         for (place, &digit) in map.iter().enumerate() {
             let (top, left) =
                 (place / DIGITS * (height - OVERLAP), place % DIGITS * (width - OVERLAP));
             let label = digits.labels().as_slice().get(digit).map_or(background, |&l| l.into());
-            for (at, &found) in digits.image(digit).unwrap_or_default().iter().enumerate() {
-                let pixel = (top + at / width) * shape.width + left + at % width;
-                if found > ink[pixel] {
-                    ink[pixel] = found;
-                    of_pixel[pixel] = if found >= INK { label } else { background };
+            let image = digits.image(digit).unwrap_or_default();
+            let inked = |row: usize, column: usize| {
+                let is_in = row < height && column < width;
+                image.get(row * width + column).copied().filter(|_| is_in).unwrap_or_default()
+            };
+            for (row, column) in (0..height).flat_map(|row| (0..width).map(move |c| (row, c))) {
+                let pixel = (top + row) * shape.width + left + column;
+                ink[pixel] = inked(row, column).max(ink[pixel]);
+                let near = |at: usize| at.saturating_sub(1)..at + 2;
+                let around = near(row).flat_map(|row| near(column).map(move |c| (row, c)));
+                let around = around.map(|(row, column)| u32::from(inked(row, column))).sum();
+                if around > of_pixel[pixel].0 {
+                    of_pixel[pixel] = (around, label);
                 }
             }
         }
         pixels.extend(ink);
-        labels.extend(of_pixel);
+        labels.extend(of_pixel.into_iter().map(|(_, label)| label));
     }
     let pixels = Pixels::Bytes { values: pixels, maximum: digits.max_value() };
     Dataset::maps("digit_maps", shape, pixels, &labels, digits.classes() + 1, None)
