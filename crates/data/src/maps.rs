@@ -6,30 +6,25 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 use softlabel_core::Error as ValueError;
 
 use crate::predictions::{ArrayInfo, ElementType, Numbers, PredictionFile};
 use crate::{Dataset, Error, ImageShape, Pixels, Result, digits, seed};
 
 /// Where images and the labels of their pixels lie, and what the labels mean.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapFiles {
     /// `.npy`, `.npz` or `.safetensors`: images.
     pub images: PathBuf,
     /// The name of the images in their file, if it holds several arrays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_key: Option<String>,
     /// `.npy`, `.npz` or `.safetensors`: a label for each pixel.
     pub labels: PathBuf,
     /// The name of the labels in their file, if it holds several arrays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels_key: Option<String>,
     /// K.
     pub classes: usize,
     /// The label of pixels that do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore: Option<i64>,
 }
 
