@@ -266,13 +266,17 @@ impl Dataset {
         match &self.pixels {
             Pixels::Bytes { values, .. } => hash.update(values),
             Pixels::Floats(values) => {
-                values.iter().for_each(|pixel| hash.update(pixel.to_le_bytes()));
+                for pixel in values {
+                    hash.update(pixel.to_le_bytes());
+                }
             }
         }
         if let Some(labelled) = &self.labelled {
             for image in 0..labelled.images() {
                 hash.update((labelled.rows(image).len() as u64).to_le_bytes());
-                labelled.pixels(image).iter().for_each(|pixel| hash.update(pixel.to_le_bytes()));
+                for pixel in labelled.pixels(image) {
+                    hash.update(pixel.to_le_bytes());
+                }
             }
         }
         for label in self.labels.as_slice() {
