@@ -5,6 +5,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use softlabel_core::Error as ValueError;
 use softlabel_data::{
     Data, Dataset, Error, ImageShape, MapFiles, Pixels, SplitFractions, digit_maps, digits,
     read_maps,
@@ -140,7 +141,9 @@ fn what_is_wrong_with_maps_is_named() {
     );
     let many = MapFiles { classes: 8, ..files(folder.path(), "x.npy", "y.npy") };
     let error = read_maps(&many).unwrap_err();
-    assert!(error.to_string().contains("7"), "{error}");
+    let Error::InFile { source, .. } = &error else { panic!("{error}") };
+    let few = ValueError::MoreClassesThanRows { what: "the data set", classes: 8, rows: 7 };
+    assert!(matches!(&**source, Error::Values(error) if *error == few), "{error}");
 }
 
 /// Maps whose first pixel says which they are.
@@ -170,7 +173,7 @@ fn maps_are_split_as_a_whole() {
             assert_eq!(pixels[4 * position], id as f32);
             let rows = subset.rows(position);
             assert_eq!(subset.row_ids()[rows.clone()], [4 * id, 4 * id + 1, 4 * id + 3]);
-            assert_eq!(subset.labels().as_slice()[rows], [id as u32 % 2, 0, 1]);
+            assert_eq!(subset.labels().as_slice()[rows], [u32::try_from(id % 2).unwrap(), 0, 1]);
         }
     }
     assert_eq!(seen.len(), 40);
