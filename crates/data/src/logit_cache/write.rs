@@ -79,7 +79,7 @@ impl LogitCacheWriter {
     /// assert!(LogitCacheWriter::check(folder.path(), &unknown, 3, Encoding::F16).is_err());
     /// let other = Origin { data: part("c"), ..origin };
     /// assert!(LogitCacheWriter::check(folder.path(), &other, 3, Encoding::F32).is_err());
-    /// # Ok::<(), softlabel_data::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(folder: &Path, origin: &Origin, classes: usize, encoding: Encoding) -> Result<()> {
         check_encoding(encoding, classes)?;
