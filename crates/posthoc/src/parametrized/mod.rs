@@ -1,6 +1,6 @@
 //! A temperature for every row, which a small network makes of the row's largest probabilities.
 //!
-//! q = softmax(z/T(z)), T(z) = T₀·exp(−o), with o the output of the network for the k largest ln p of
+//! q = softmax(z/T(z)), T(z) = T₀·exp(−B·tanh(o/B)), B = ln 10, with o the output of the network for the k largest ln p of
 //! the row, p = softmax(z), in descending order
 //!
 //! z: logits `[rows, classes]`; T₀: the temperature that fits best for all rows; features: ln p, not
@@ -18,7 +18,7 @@
 //! T is positive by construction; the order of the classes stays in every row, so accuracy does.
 //! Since ln p is normalized a shift of a row of logits changes nothing.
 //!
-//! Where this differs from its authors' code: T is T₀·exp(−o) and not |o|, which touches 0; hidden
+//! Where this differs from its authors' code: T is within a factor of ten of T₀ and not |o|, which touches 0; hidden
 //! layers have softplus and not max(x, 0), so that there is a minimum with vanishing derivatives to end
 //! at; features are ln p and not z; the search is L-BFGS on all rows and not Adam on a hundred thousand
 //! batches.
@@ -30,9 +30,9 @@
 //!
 //! A logit of −∞ is a class that cannot be: it stays −∞.
 //!
-//! Numerical notes: `f64`; |o| is kept below ln 10, so that no row's temperature is more than ten times from that of all
-//! (the authors allow a factor of 10¹²: the squared error then makes temperatures vanish in rows that are lost, whose
-//! likelihood does too); derivatives down to 1e-6.
+//! Numerical notes: `f64`; derivatives down to 1e-6. The bound is there because the squared error makes temperatures vanish
+//! in rows that are lost, whose likelihood then does too: with a factor of 10¹², which the authors allow, the negative
+//! log-likelihood of held-out rows may be 10⁹.
 //!
 //! Source: C. Tomani, D. Cremers, F. Buettner, "Parameterized Temperature Scaling for Boosting the
 //! Expressive Power in Post-Hoc Uncertainty Calibration" (2022).
@@ -58,8 +58,13 @@ use crate::{
 /// A feature is at least this.
 const LEAST_FEATURE: f64 = -100.0;
 
-/// |o| is at most ln 10.
-const LARGEST_OUTPUT: f64 = std::f64::consts::LN_10;
+/// B: a row's temperature is within a factor of e^B, 10, of that of all rows.
+const BOUND: f64 = std::f64::consts::LN_10;
+
+/// B·tanh(o/B), whose derivative vanishes nowhere.
+fn bounded(output: f64) -> f64 {
+    BOUND * (output / BOUND).tanh()
+}
 
 /// No derivative is larger at a minimum.
 const GRADIENT: f64 = 1e-6;
@@ -134,7 +139,7 @@ impl ParametrizedOptions {
 
 /// A temperature for every row, made by a small network: q = softmax(z/T(z)).
 ///
-/// T(z) = T₀·exp(−o), o being the output of a network for the largest ln p of the row, in descending
+/// T(z) = T₀·exp(−B·tanh(o/B)), B = ln 10, o being the output of a network for the largest ln p of the row, in descending
 /// order ([`ParametrizedOptions`]); T₀ is the temperature that fits best for all rows. The parameters
 /// minimize the squared error or the negative log-likelihood from temperature scaling on, so in the loss
 /// that is fitted the result is never worse than that on the rows of the fit.
@@ -307,7 +312,7 @@ impl ParametrizedTemperature {
         let output = network.value(network.parameters(), &features, &mut Vec::new());
         // A sum of infinities of both signs is no number, and neither is its power.
         let output = if output.is_nan() { 0.0 } else { output };
-        let factor = (-output.clamp(-LARGEST_OUTPUT, LARGEST_OUTPUT)).exp();
+        let factor = (-bounded(output)).exp();
         let product = (temperature.get() * factor).clamp(f64::MIN_POSITIVE, f64::MAX);
         Ok(Temperature::new(product)?)
     }
@@ -379,7 +384,8 @@ fn search(
     let mut start = zero.to_vec();
     // The last number is the constant of o.
     if let Some(constant) = start.last_mut() {
-        *constant = (parameters.temperature.get() / single.get()).ln();
+        let wanted = (parameters.temperature.get() / single.get()).ln() / BOUND;
+        *constant = BOUND * wanted.clamp(-0.99, 0.99).atanh();
     }
     let value = |position: &[f64]| squared.objective(position, &mut vec![0.0; position.len()]);
     if value(&likely.position) <= value(&start) {
@@ -442,7 +448,7 @@ impl<'a> Problem<'a> {
         for (index, (row, features)) in rows.enumerate() {
             let (weight, target) = (self.targets.weight(index), self.targets.row(index));
             let output = self.network.value(parameters, features, &mut states);
-            let bounded = output.clamp(-LARGEST_OUTPUT, LARGEST_OUTPUT);
+            let bounded = bounded(output);
             let beta = self.beta * bounded.exp();
             for (l, x) in l.iter_mut().zip(row) {
                 *l = if x.is_finite() { (beta * x).max(0.5 * f64::MIN) } else { *x };
@@ -450,10 +456,9 @@ impl<'a> Problem<'a> {
             log_softmax_in_place(&mut l);
             let (value, by_beta) = loss_of_row(self.options.loss, row, &l, target);
             loss.add(weight * value);
-            if output == bounded {
-                let slope = weight * by_beta * beta / total;
-                self.network.add_gradient(parameters, features, &states, slope, gradient);
-            }
+            let by_output = 1.0 - (bounded / BOUND).powi(2);
+            let slope = weight * by_beta * beta * by_output / total;
+            self.network.add_gradient(parameters, features, &states, slope, gradient);
         }
         let decay = self.options.weight_decay;
         loss.value() / total + self.network.add_decay(self.inputs, decay, parameters, gradient)
