@@ -1,6 +1,6 @@
 //! Parametrized temperature scaling: better than one temperature, the same for a seed, and checked.
 
-use softlabel_core::{Error as Input, Logits};
+use softlabel_core::{Error as Input, Logits, Temperature};
 use softlabel_metrics::evaluate;
 use softlabel_posthoc::{
     AnyCalibrator, Calibrator, EnsembleTemperature, Error, FitLoss, FitOutcome,
@@ -51,7 +51,7 @@ fn the_fitted_loss_is_never_worse_than_that_of_one_temperature() {
     }
 }
 
-/// Without a hidden layer and with one feature ln T is linear in ln p of the top class: the optimum has
+/// Without a hidden layer and with one feature ln T/T₀ is B·tanh of what is linear in ln p of the top class: the optimum has
 /// vanishing derivatives by both numbers, by differences of a loss written out here.
 #[test]
 fn a_linear_network_is_at_its_optimum() {
@@ -62,11 +62,14 @@ fn a_linear_network_is_at_its_optimum() {
     assert_eq!(map.diagnostics().unwrap().outcome, FitOutcome::Converged, "{map:?}");
     let temperatures = map.temperatures(&checked_logits).unwrap();
     let total = |row: &[f64]| row.iter().map(|z| z.exp()).sum::<f64>().ln();
-    // ln T of two rows gives slope and constant of the line.
+    let single = TemperatureScaling::fit(&checked_logits, &checked_labels).unwrap().temperature();
+    let bound = 10f64.ln();
+    let straight = |t: Temperature| bound * ((t.get() / single.get()).ln() / bound).atanh();
+    // Two rows give slope and constant of the line.
     let points: Vec<(f64, f64)> = logits
         .chunks(3)
         .zip(&temperatures)
-        .map(|(row, t)| (row.iter().copied().fold(f64::MIN, f64::max) - total(row), t.get().ln()))
+        .map(|(row, t)| (row.iter().copied().fold(f64::MIN, f64::max) - total(row), straight(*t)))
         .collect();
     let (first, other) = (points[0], points.iter().find(|p| p.0 < points[0].0 - 0.01).unwrap());
     let slope = (first.1 - other.1) / (first.0 - other.0);
@@ -74,7 +77,7 @@ fn a_linear_network_is_at_its_optimum() {
     assert!(slope.abs() > 1e-3);
     let loss = |slope: f64, constant: f64| {
         let of_row = |((row, &label), (x, _)): ((&[f64], &usize), &(f64, f64))| {
-            let t = (slope * x + constant).exp();
+            let t = single.get() * (bound * ((slope * x + constant) / bound).tanh()).exp();
             let scaled: Vec<f64> = row.iter().map(|z| z / t).collect();
             total(&scaled) - scaled[label]
         };
