@@ -40,6 +40,7 @@ struct Candidate {
 /// Compares predictions of the same rows with the first of them.
 pub(crate) fn compare(options: &Compare) -> Result<Verdict> {
     let bootstrap = Bootstrap::new(options.bootstrap, options.seed)?.at_level(options.ci)?;
+    let bootstrap = bootstrap.by(options.interval.into());
     let Some((first, others)) = options.predictions.split_first() else {
         bail!("expected files of predictions, found none");
     };

@@ -15,7 +15,8 @@ use crate::predictions::{read_calibrator, scores, targets, write_file};
 /// Prints the metrics of predictions, and says whether they are within their bounds.
 pub(crate) fn evaluate(options: &Evaluate) -> Result<Verdict> {
     let bootstrap = options.ci.map(|level| {
-        Bootstrap::new(options.bootstrap, options.seed).and_then(|of| of.at_level(level))
+        let bootstrap = Bootstrap::new(options.bootstrap, options.seed)?.at_level(level)?;
+        Ok::<_, anyhow::Error>(bootstrap.by(options.interval.into()))
     });
     let bootstrap = bootstrap.transpose()?;
     let mut facts = vec![("File", options.predictions.display().to_string())];

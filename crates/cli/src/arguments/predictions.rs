@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use softlabel_data::predictions;
+use softlabel_metrics::IntervalMethod;
 use softlabel_posthoc::Method;
 
 /// Metrics of saved predictions: accuracy, likelihood, calibration, selective classification.
@@ -41,6 +42,10 @@ pub(crate) struct Evaluate {
     /// How often the rows are resampled for --ci.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) bootstrap: usize,
+
+    /// How an interval is made of the resampled values.
+    #[arg(long, value_name = "METHOD", default_value = "percentile")]
+    pub(crate) interval: IntervalKind,
 
     /// Seed of the resampling.
     #[arg(long, default_value_t = 0)]
@@ -168,6 +173,10 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) bootstrap: usize,
 
+    /// How an interval is made of the resampled values.
+    #[arg(long, value_name = "METHOD", default_value = "percentile")]
+    pub(crate) interval: IntervalKind,
+
     /// Seed of the resampling.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -239,6 +248,27 @@ impl From<ScoreKind> for predictions::ScoreKind {
 pub(crate) enum WrittenKind {
     Probs,
     LogProbs,
+}
+
+/// How an interval is made of resampled values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IntervalKind {
+    /// Their quantiles.
+    Percentile,
+    /// Their quantiles reflected at the estimate, which takes out their bias.
+    Basic,
+    /// Their quantiles corrected for bias and acceleration.
+    Bca,
+}
+
+impl From<IntervalKind> for IntervalMethod {
+    fn from(kind: IntervalKind) -> Self {
+        match kind {
+            IntervalKind::Percentile => Self::Percentile,
+            IntervalKind::Basic => Self::Basic,
+            IntervalKind::Bca => Self::BiasCorrectedAccelerated,
+        }
+    }
 }
 
 /// A metric and a value that it must not pass.

@@ -81,6 +81,24 @@ fn intervals_hold_the_estimate_and_follow_the_seed() {
     assert!(interval["lower"].as_f64() <= Some(0.5) && interval["upper"].as_f64() >= Some(0.5));
 }
 
+/// Reflected at the estimate, the quantiles are those of the percentile interval.
+#[test]
+fn an_interval_is_made_as_it_is_asked_for() {
+    let place = place(&[("p.csv", CSV)]);
+    let run = |interval| {
+        let options = ["--ci", "0.9", "--bootstrap", "200", "--interval", interval, "--json"];
+        let evaluate = ["evaluate", "p.csv", "--scores", "probs"];
+        json(place.softlabel(&[&evaluate[..], &options].concat()))["intervals"]["brier"].clone()
+    };
+    let (percentile, basic) = (run("percentile"), run("basic"));
+    let of = |interval: &Value, key: &str| interval[key].as_f64().unwrap();
+    let estimate = of(&percentile, "estimate");
+    assert!((of(&basic, "lower") - (2.0 * estimate - of(&percentile, "upper"))).abs() < 1e-12);
+    assert!((of(&basic, "upper") - (2.0 * estimate - of(&percentile, "lower"))).abs() < 1e-12);
+    assert!(of(&percentile, "lower") < estimate);
+    assert_ne!(run("bca"), percentile);
+}
+
 #[test]
 fn top_labels_give_the_metrics_that_they_can() {
     let place = place(&[("top.csv", "true_label,pred_label,confidence\n3,3,0.75\n1,2,0.75\n")]);
