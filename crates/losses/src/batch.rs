@@ -11,7 +11,7 @@ use softlabel_tensor::{
 };
 use tch::{Kind, Tensor};
 
-use crate::cross_entropy::checked_mask;
+use crate::cross_entropy::{checked_mask, class_last_mask};
 use crate::{CrossEntropy, Error, LossOptions, Result, RowLosses, Target};
 
 /// Logits and target of one batch, checked, with the samples that count for nothing set aside.
@@ -83,10 +83,7 @@ impl Given {
             }
             Target::Allowed { labels, allowed } => Self::Allowed {
                 labels: labels.shallow_clone(),
-                allowed: match axis {
-                    ClassAxis::Second if allowed.dim() > 1 => allowed.f_movedim_int(1, -1)?,
-                    _ => allowed.shallow_clone(),
-                },
+                allowed: class_last_mask(allowed, axis)?,
             },
         })
     }

@@ -14,16 +14,21 @@ use crate::Result;
 
 const WHAT: &str = "mask of the allowed classes";
 
+/// A mask with the class axis last, whatever else it is.
+pub(crate) fn class_last_mask(mask: &Tensor, axis: ClassAxis) -> Result<Tensor> {
+    Ok(match axis {
+        ClassAxis::Second if mask.dim() > 1 => mask.f_movedim_int(1, -1)?,
+        _ => mask.shallow_clone(),
+    })
+}
+
 /// A mask `[.., K]` with the class axis last, that goes with class-last logits.
 pub(crate) fn checked_mask(allowed: &Tensor, logits: &Tensor, axis: ClassAxis) -> Result<Tensor> {
     let found = allowed.f_kind()?;
     if found != Kind::Bool {
         return Err(TensorError::Kind { what: WHAT, expected: "bool", found }.into());
     }
-    let mask = match axis {
-        ClassAxis::Second if allowed.dim() > 1 => allowed.f_movedim_int(1, -1)?,
-        _ => allowed.shallow_clone(),
-    };
+    let mask = class_last_mask(allowed, axis)?;
     if mask.size() != logits.size() {
         let (expected, found) =
             (format!("{:?} as the logits, class-last", logits.size()), mask.size());

@@ -35,7 +35,7 @@ mod plan;
 mod prepare;
 mod target;
 
-pub(crate) use allowed::checked_mask;
+pub(crate) use allowed::{checked_mask, class_last_mask};
 
 use std::sync::{Arc, OnceLock};
 

@@ -16,10 +16,11 @@
 
 use softlabel_core::Error as CoreError;
 use softlabel_targets::BinarySmoothing;
-use softlabel_tensor::{ClassAxis, Error as TensorError, check_same_device, class_last};
+use softlabel_tensor::{Error as TensorError, check_same_device, class_last};
 use tch::{Kind, Tensor};
 
 use crate::check::configuration;
+use crate::cross_entropy::class_last_mask;
 use crate::numeric::{computing_kind, weigh};
 use crate::term::row_loss;
 use crate::{Batch, LossOptions, Result, RowLosses};
@@ -106,10 +107,7 @@ impl BinaryCrossEntropy {
         let mut logits = class_last(logits, options.class_axis, "logits")?;
         let kind = computing_kind(&logits)?;
         let same_layout = |tensor: &Tensor, what| -> Result<Tensor> {
-            let tensor = match options.class_axis {
-                ClassAxis::Second if tensor.dim() > 1 => tensor.f_movedim_int(1, -1)?,
-                _ => tensor.shallow_clone(),
-            };
+            let tensor = class_last_mask(tensor, options.class_axis)?;
             if tensor.size() != logits.size() {
                 let expected = format!("{:?} as the logits, class-last", logits.size());
                 return Err(TensorError::Shape { what, expected, found: tensor.size() }.into());
