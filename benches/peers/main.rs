@@ -25,6 +25,7 @@ mod cross_entropy;
 mod distillation;
 mod gauges;
 mod operation;
+mod teacher_cache;
 mod tensors;
 
 use std::io::{self, BufRead, Write};

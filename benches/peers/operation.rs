@@ -9,6 +9,7 @@ use crate::calibration::{self, Calibrations};
 use crate::case::Case;
 use crate::cross_entropy::CrossEntropies;
 use crate::distillation::Distillations;
+use crate::teacher_cache::TeacherCache;
 
 /// Something to carry out, by several who can.
 pub(crate) trait Operation {
@@ -65,6 +66,7 @@ pub(crate) fn prepare(case: &Case) -> Result<Box<dyn Operation>> {
     Ok(match case.operation.as_str() {
         "hard" | "soft" | "vector" | "matrix" | "linear" => Box::new(CrossEntropies::new(case)?),
         "distill" => Box::new(Distillations::new(case)?),
+        "teacher_cache" => Box::new(TeacherCache::new(case)?),
         name if calibration::NAMES.contains(&name) => Box::new(Calibrations::new(case)?),
         other => bail!("there is no operation {other}"),
     })

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use console::{Term, style};
 use serde::Serialize;
-use softlabel_report::{TableStyle, changes, checks, table};
+use softlabel_report::{TableStyle, changes, checks, table, teaching};
 use softlabel_results::{RunFolder, Summary};
 
 /// Prints a text to stdout. That whoever reads it went away is no error of ours.
@@ -58,7 +58,11 @@ pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -
     }
     let style = table_style();
     let mut text = table(summary, style);
-    for (title, part) in [("What changed", changes(summary, style)), ("Checks", checks(summary))] {
+    for (title, part) in [
+        ("Who taught whom", teaching(summary, style)),
+        ("What changed", changes(summary, style)),
+        ("Checks", checks(summary)),
+    ] {
         if !part.is_empty() {
             text += &format!("\n{title}\n{part}");
         }

@@ -1,16 +1,18 @@
 //! `softlabel report`.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use softlabel_data::predictions::SavedFeatures;
 use softlabel_metrics::TemplatePlane;
-use softlabel_report::{ProjectionPanel, projection_svg};
-use softlabel_results::{RunFolder, Summary};
+use softlabel_report::{ProjectionPanel, fill_page, projection_svg};
+use softlabel_results::{Provenance, RunFolder, Summary};
 
 use crate::Verdict;
 use crate::arguments::Report;
 use crate::output::print_results;
+use crate::predictions::write_file;
 
 /// Prints the results of a run folder and writes its report anew.
 pub(crate) fn report(options: &Report) -> Result<Verdict> {
@@ -18,12 +20,33 @@ pub(crate) fn report(options: &Report) -> Result<Verdict> {
     let (summary, provenance) = (folder.read_summary()?, folder.read_provenance()?);
     let html = softlabel_report::html(&summary, &provenance)?;
     folder.write(&folder.report(), html.as_bytes())?;
+    if let Some(page) = &options.tables {
+        fill_tables(page, &summary, &provenance)?;
+    }
     if let Some(file) = &options.features {
         let svg = features(&folder, &summary, options.class_names.as_deref())?;
         fs::write(file, svg).with_context(|| format!("writing {}", file.display()))?;
     }
     print_results(&folder, &summary, options.json)?;
     Ok(Verdict::Done)
+}
+
+/// Whether a page has a place for the tables of a run that is to come.
+#[cfg(feature = "torch")]
+pub(crate) fn check_tables(page: &Path, run: &str) -> Result<()> {
+    let text = read_page(page)?;
+    softlabel_report::check_page(&text, run).with_context(|| page.display().to_string())
+}
+
+fn read_page(page: &Path) -> Result<String> {
+    fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))
+}
+
+/// Puts the tables of a run into a page of other text.
+pub(crate) fn fill_tables(page: &Path, summary: &Summary, provenance: &Provenance) -> Result<()> {
+    let filled = fill_page(&read_page(page)?, summary, provenance);
+    let filled = filled.with_context(|| page.display().to_string())?;
+    write_file(page, filled.as_bytes())
 }
 
 /// The features of all arms that kept them, of the first seed: of training and of test samples.

@@ -16,6 +16,7 @@ use crate::Verdict;
 use crate::arguments::Run;
 use crate::output::{print, print_results};
 use crate::progress::Progress;
+use crate::report::{check_tables, fill_tables};
 
 /// Where runs go that are not told where to go.
 const RUNS: &str = "runs";
@@ -31,6 +32,9 @@ pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
     let existing = if options.overwrite { Existing::Replace } else { Existing::Refuse };
     if let Some(out) = &options.out {
         RunFolder::open(out).check_vacant(existing)?;
+    }
+    if let Some(page) = &options.tables {
+        check_tables(page, recipe.name())?;
     }
     let device = options.device.resolve()?;
     let data = options.data.as_deref().filter(|folder| !folder.as_os_str().is_empty());
@@ -65,6 +69,9 @@ pub(crate) fn run(options: &Run, quiet: bool) -> Result<Verdict> {
     let html = softlabel_report::html(&outcome.summary, &provenance)?;
     folder.write(&folder.report(), html.as_bytes())?;
     folder.write_json(&folder.provenance(), &provenance)?;
+    if let Some(page) = &options.tables {
+        fill_tables(page, &outcome.summary, &provenance)?;
+    }
     print_results(&folder, &outcome.summary, options.json)?;
     let passed = outcome.summary.checks.iter().all(|check| check.passed);
     Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })

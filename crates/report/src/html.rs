@@ -10,6 +10,7 @@ use crate::diagram::{
     Axes, BinNumbers, FEW_SAMPLES, HISTOGRAM_HEIGHT, HISTOGRAM_TOP, LEFT, Mark, PlacedBin, SIZE,
     TOP,
 };
+use crate::teaching::{LESSON_LEGEND, Lesson, STUDENT_HEADINGS, Student, lessons, students};
 use crate::words::{self, Outcome};
 use crate::{Result, numbers};
 
@@ -42,6 +43,8 @@ pub fn html(summary: &Summary, provenance: &Provenance) -> Result<String> {
         spread: words::spread(summary),
         warnings: words::degenerate_fits(summary),
         seed_rows: seed_rows(summary),
+        students: students(summary),
+        lessons: lessons(summary),
         changes: changes(summary),
         checks: checks(summary),
         arms,
@@ -67,6 +70,8 @@ struct Report<'a> {
     spread: String,
     warnings: Vec<String>,
     seed_rows: Vec<SeedRow>,
+    students: Vec<Student>,
+    lessons: Vec<Lesson>,
     changes: Vec<Change>,
     checks: Vec<CheckLine>,
     axes: Axes,

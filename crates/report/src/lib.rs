@@ -2,13 +2,13 @@
 //!
 //! [`html`] draws everything in a single file that needs no network and no JavaScript: what was run,
 //! the table, what changed, the checks, and a reliability diagram with a confidence histogram for each row.
-//! [`table`], [`changes`] and [`checks`] are the short form of the same for a terminal.
+//! [`table`], [`teaching`], [`changes`] and [`checks`] are the short form of the same for a terminal.
 //! Both take their numbers and their wording from one place, so they never disagree.
 //!
 //! [`evaluation_html`], [`evaluation_table`] and [`comparison_table`] do the same for the metrics of predictions that
 //! came from anywhere.
 //!
-//! [`projection_svg`] draws features of samples in a plane.
+//! [`projection_svg`] draws features of samples in a plane, [`fill_page`] puts tables into a Markdown page.
 //!
 //! This crate computes no metric and touches no file: it reads [`Summary`] and [`Provenance`] or [`FullScores`], and returns text.
 //!
@@ -41,13 +41,17 @@ mod error;
 mod evaluation;
 mod html;
 mod numbers;
+mod page;
 mod projection;
 mod selective;
+mod teaching;
 mod terminal;
 mod words;
 
 pub use error::{Error, Result};
 pub use evaluation::{EvaluationView, comparison_table, evaluation_html, evaluation_table};
 pub use html::html;
+pub use page::{check_page, fill_page};
 pub use projection::{ProjectionPanel, projection_svg};
+pub use teaching::teaching;
 pub use terminal::{TableStyle, changes, checks, table};

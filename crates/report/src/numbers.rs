@@ -96,13 +96,7 @@ fn with_sd(mean: String, sd: Option<String>) -> String {
 /// A bound as a person would write it: `5 %`, not `5.00 %`.
 pub(crate) fn bound(metric: Metric, value: f64) -> String {
     let format = format_of(metric);
-    let digits = decimal(value * format.factor, 6);
-    let digits = match digits.split_once('.') {
-        Some((whole, fraction)) if fraction.trim_end_matches('0').is_empty() => whole.to_owned(),
-        Some(_) => digits.trim_end_matches('0').to_owned(),
-        None => digits,
-    };
-    digits + format.unit
+    short(value * format.factor) + format.unit
 }
 
 /// A value beside its bounds, with more digits where rounding would make the two look equal.
@@ -150,10 +144,30 @@ pub(crate) fn percent(share: f64) -> String {
     decimal(share * 100.0, 2) + " %"
 }
 
+/// A share over the seeds in percent, without unit: `2.29 ± 0.38`.
+pub(crate) fn share(statistic: &Statistic) -> String {
+    let percent = |value: f64| decimal(value * 100.0, 2);
+    with_sd(percent(statistic.mean), statistic.sd.map(percent))
+}
+
+/// A number over the seeds: `0.540 ± 0.001`.
+pub(crate) fn spread(statistic: &Statistic, decimals: usize) -> String {
+    let text = |value| decimal(value, decimals);
+    with_sd(text(statistic.mean), statistic.sd.map(text))
+}
+
+/// A number of a recipe, with the digits that it has: `4`, `0.25`.
+pub(crate) fn short(value: f64) -> String {
+    let digits = decimal(value, 6);
+    if !digits.contains('.') {
+        return digits;
+    }
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A level of confidence in percent, without zeros at its end: `95 %`, `99.9 %`.
 pub(crate) fn level_of(share: f64) -> String {
-    let digits = decimal(share * 100.0, 4);
-    digits.trim_end_matches('0').trim_end_matches('.').to_owned() + " %"
+    short(share * 100.0) + " %"
 }
 
 /// A whole number with its thousands set apart: `45,000`.

@@ -199,7 +199,7 @@ fn change_heading(metric: Metric) -> Cell {
 }
 
 /// A title on as many lines as it takes, broken before a `+`: of maps that follow one another there may be many.
-fn folded(title: &str) -> String {
+pub(crate) fn folded(title: &str) -> String {
     const WIDEST: usize = 40;
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -15,12 +15,14 @@
 //! `train` writes these files and `report` draws them; neither knows of the other.
 //! Every file is written beside its place and renamed, so a killed program leaves no half file.
 
+mod arm;
 mod error;
 mod folder;
 mod number;
 mod provenance;
 mod summary;
 
+pub use arm::{Arm, Errors, Lesson, Range, Taught};
 pub use error::{Error, Result};
 pub use folder::{Existing, RunFolder};
 pub use provenance::{Provenance, RunState, Timing};

@@ -83,6 +83,8 @@ pub enum Event {
         errors: usize,
         /// Those of each class.
         by_class: Vec<usize>,
+        /// Samples of each class.
+        samples_by_class: Vec<usize>,
     },
     /// What there is to learn from a trained arm at a temperature: of its training samples, where it teaches.
     Lesson {

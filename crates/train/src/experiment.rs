@@ -27,6 +27,7 @@ use crate::lesson::Lesson;
 use crate::model::Network;
 use crate::objective::check_loss;
 use crate::recipe::{Arm, Distill, Fit, Recipe};
+use crate::record::Record;
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
 use crate::tally::{errors, lesson};
@@ -101,9 +102,22 @@ impl Experiment {
                 let key = format!("arms.{name}.distill");
                 let named = |source| Error::Loss { key, source: Box::new(source) };
                 experiment.check_teaching(&training, name, distill).map_err(named)?;
+                experiment.warn_of_leaks(name, distill);
             }
         }
         Ok(experiment)
+    }
+
+    /// Says so if the test samples of some seeds are among those that a teacher was trained on for another.
+    fn warn_of_leaks(&self, arm: &str, distill: &Distill) {
+        let splits_differ = self.recipe.repeats > 1 && self.data.test().is_none();
+        if splits_differ && distill.teacher.teaches_other_seeds() {
+            tracing::warn!(
+                arm,
+                "one teacher for all seeds: what it was trained on is test data of other seeds, \
+                 so that the scores of its students are too good"
+            );
+        }
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -148,7 +162,12 @@ impl Experiment {
         let recipe = &self.recipe;
         folder.write(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
         let seeds = recipe.seeds();
-        let finished = self.run_seeds(&seeds, folder, threads, observer)?;
+        let mut record = Record::default();
+        let mut observe = |event: &Event| {
+            record.take(event);
+            observer(event);
+        };
+        let finished = self.run_seeds(&seeds, folder, threads, &mut observe)?;
         let (mut scores, mut timings, mut changed_labels) = (Vec::new(), Vec::new(), Vec::new());
         for seed in finished {
             scores.push(seed.scores);
@@ -162,6 +181,7 @@ impl Experiment {
             schema: Summary::SCHEMA.to_owned(),
             name: recipe.name.clone(),
             description: recipe.description.clone(),
+            arms: record.arms(recipe, &seeds),
             seeds,
             dataset: DatasetSummary {
                 name: self.data.pool().name().to_owned(),

@@ -57,6 +57,7 @@ mod model;
 mod objective;
 mod optimize;
 mod recipe;
+mod record;
 mod samples;
 mod shift;
 mod table;

@@ -11,8 +11,10 @@ use crate::{Event, Result};
 pub(crate) fn errors(predictions: &SavedPredictions) -> Event {
     let Origin { arm, seed, split } = predictions.origin();
     let (logits, labels) = (predictions.logits(), predictions.labels());
-    let mut by_class = vec![0; labels.classes()];
+    let (mut by_class, mut samples_by_class) =
+        (vec![0; labels.classes()], vec![0; labels.classes()]);
     for (row, label) in logits.as_slice().chunks_exact(labels.classes()).zip(labels.iter()) {
+        samples_by_class[label] += 1;
         // The first of the largest.
         let top = row.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
         if top.is_none_or(|(top, _)| top != label) {
@@ -26,6 +28,7 @@ pub(crate) fn errors(predictions: &SavedPredictions) -> Event {
         samples: labels.len(),
         errors: by_class.iter().sum(),
         by_class,
+        samples_by_class,
     }
 }
 

@@ -60,6 +60,11 @@ pub(crate) struct Report {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Fill the tables of the run into a Markdown page, between its lines `<!-- softlabel NAME results -->` and
+    /// `<!-- /softlabel -->`; also `lessons`, `errors class=C` and `cost`, and arms after it, as `teacher_*`.
+    #[arg(long, value_name = "FILE.md")]
+    pub(crate) tables: Option<PathBuf>,
+
     /// Draw the features that arms with `save_features` kept, in the plane of three classes, into an SVG file.
     #[arg(long, value_name = "FILE")]
     pub(crate) features: Option<PathBuf>,

@@ -57,6 +57,10 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) quick: bool,
 
+    /// Fill the tables of the run into a Markdown page, as `softlabel report --tables` does.
+    #[arg(long, value_name = "FILE.md")]
+    pub(crate) tables: Option<PathBuf>,
+
     /// Print the results as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -55,6 +55,9 @@ fn the_help_of_run() {
           --quick
               One seed, one epoch, no checks: does everything work?
 
+          --tables <FILE.md>
+              Fill the tables of the run into a Markdown page, as `softlabel report --tables` does
+
           --json
               Print the results as one JSON object
 

@@ -1,6 +1,6 @@
 //! Which stream says what, and how the program ends.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -59,6 +59,37 @@ fn json_is_one_object_and_nothing_else() {
     assert_eq!(written["schema"], "softlabel.summary/1");
     assert_eq!(written["checks"][0]["passed"], true);
     assert_eq!(place.softlabel(&["report", "out", "--json"]).success(), stdout);
+}
+
+#[test]
+fn tables_go_into_a_page_of_other_text() {
+    const PAGE: &str = "Ours:\n\n<!-- softlabel tiny results -->\n<!-- /softlabel -->\n\n\
+        <!-- softlabel other cost -->\nas it was\n<!-- /softlabel -->\n";
+    let place = Place::new(TINY);
+    fs::write(place.path("page.md"), PAGE).unwrap();
+    place.run(&["--out", "out", "--tables", "page.md"]).success();
+    let filled = place.read("page.md");
+    assert!(filled.starts_with("Ours:\n\n<!-- softlabel tiny results -->\n| arm | error % |"));
+    assert!(filled.contains("\n| `smoothed` | "), "{filled}");
+    assert!(filled.ends_with("<!-- softlabel other cost -->\nas it was\n<!-- /softlabel -->\n"));
+
+    // The same from the folder of the run.
+    fs::write(place.path("page.md"), PAGE).unwrap();
+    place.softlabel(&["report", "out", "--tables", "page.md"]).success();
+    assert_eq!(place.read("page.md"), filled);
+}
+
+#[test]
+fn a_page_without_a_place_for_the_run_is_refused_before_training() {
+    let place = Place::new(TINY);
+    fs::write(place.path("page.md"), "<!-- softlabel other cost -->\n<!-- /softlabel -->\n")
+        .unwrap();
+    let said = place.run(&["--out", "out", "--tables", "page.md"]).failure();
+    assert!(said.contains("page.md: no line `<!-- softlabel tiny … -->`"), "{said}");
+    assert!(said.contains("lines for other"), "{said}");
+    let said = place.run(&["--out", "out", "--tables", "nowhere.md"]).failure();
+    assert!(said.contains("reading nowhere.md"), "{said}");
+    assert_eq!(place.names("."), ["page.md", "recipe.toml"]);
 }
 
 #[test]

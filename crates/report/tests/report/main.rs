@@ -7,5 +7,6 @@
 )]
 
 mod html;
+mod page;
 mod sample;
 mod terminal;

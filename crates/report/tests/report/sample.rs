@@ -2,8 +2,8 @@
 
 use softlabel_metrics::{ReliabilityBin, ReliabilityDiagram};
 use softlabel_results::{
-    Calibration, Check, Comparison, DatasetSummary, Metric, MetricTable, Provenance, Row, RunState,
-    SplitSizes, Statistic, Summary, Timing,
+    Arm, Calibration, Check, Comparison, DatasetSummary, Errors, Lesson, Metric, MetricTable,
+    Provenance, Range, Row, RunState, SplitSizes, Statistic, Summary, Taught, Timing,
 };
 
 /// The seeds of the repeats.
@@ -83,10 +83,54 @@ pub(crate) fn summary() -> Summary {
             changed_labels: over_seeds(0.1798, 0.004).values,
         },
         bins: 15,
+        arms: arms(),
         rows,
         comparisons: comparisons.into(),
         checks,
     }
+}
+
+/// `hard` and `smoothed` teach three students at a temperature that rises, one of them through a map.
+fn arms() -> Vec<Arm> {
+    let errors = |share: f64| Errors {
+        samples_by_class: vec![over_seeds(36.0, 0.0); 10],
+        by_class: (0..10).map(|class| over_seeds(f64::from(class), 0.5)).collect(),
+        count: over_seeds(45.0, 2.0),
+        share: over_seeds(share, 0.002),
+    };
+    let arm = |name: &str, share: f64, taught: Option<Taught>| Arm {
+        name: name.into(),
+        taught,
+        training_errors: errors(share / 10.0),
+        test_errors: errors(share),
+        class_bias: None,
+        lessons: vec![Lesson {
+            temperature: 1.0,
+            wrong_class_mass: over_seeds(share, 0.001),
+            class_dispersion: over_seeds(share / 20.0, 0.0001),
+        }],
+    };
+    let by = |teacher: &str, calibration| {
+        Some(Taught {
+            teachers: vec![teacher.into()],
+            calibration,
+            temperature: Some(Range { least: 1.0, most: 4.0 }),
+            soft_weight: Range { least: 0.9, most: 0.9 },
+            hard_weight: Range { least: 0.1, most: 0.1 },
+            kept_mass: None,
+        })
+    };
+    vec![
+        arm("hard", 0.1361, None),
+        arm("smoothed", 0.1194, None),
+        arm("student", 0.1556, None),
+        arm("student_from_hard", 0.1389, by("hard", Calibration::NONE)),
+        Arm {
+            class_bias: Some(over_seeds(1.5, 0.25)),
+            ..arm("student_from_smoothed", 0.1333, by("smoothed", Calibration::NONE))
+        },
+        arm("student_from_scaled", 0.1306, by("smoothed", Calibration::TEMPERATURE)),
+    ]
 }
 
 pub(crate) fn provenance() -> Provenance {
@@ -139,6 +183,7 @@ pub(crate) fn single_seed() -> Summary {
             *statistic = Statistic::of(statistic.values[..1].to_vec());
         }
     }
+    summary.arms.clear();
     let rows = &summary.rows;
     summary.comparisons =
         vec![Comparison::of(&rows[0], &rows[1]), Comparison::of(&rows[0], &rows[3])];

@@ -1,6 +1,6 @@
 //! What a terminal shows, pinned as snapshots.
 
-use softlabel_report::{TableStyle, changes, checks, table};
+use softlabel_report::{TableStyle, changes, checks, table, teaching};
 
 use crate::sample;
 
@@ -54,6 +54,19 @@ fn a_single_row_is_not_the_best_of_anything() {
     summary.rows.truncate(1);
     let text = table(&summary, TableStyle::default());
     assert!(!text.contains('*'), "{text}");
+}
+
+#[test]
+fn students_stand_beside_their_teachers() {
+    let text = teaching(&sample::summary(), TableStyle::default());
+    assert!(widest(&text) <= 100, "{} columns", widest(&text));
+    insta::assert_snapshot!(text);
+
+    let mut summary = sample::summary();
+    for arm in &mut summary.arms {
+        arm.taught = None;
+    }
+    assert_eq!(teaching(&summary, TableStyle::default()), "");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::Temperature;
 use softlabel_distill::{Distillation, Tail};
+use softlabel_results::Range;
 use softlabel_targets::Schedule;
 use toml::{Table, Value};
 
@@ -142,6 +143,11 @@ impl From<Distill> for Settings {
     }
 }
 
+fn between(schedule: &Schedule) -> Range {
+    let (least, most) = schedule.range();
+    Range { least, most }
+}
+
 impl Distill {
     fn schedule(&self, key: &str) -> Option<&Schedule> {
         self.scheduled.iter().find(|(name, _)| *name == key).map(|(_, schedule)| schedule)
@@ -170,6 +176,22 @@ impl Distill {
     /// Whether it is the same at every step.
     pub(crate) fn is_constant(&self) -> bool {
         self.scheduled.iter().all(|(_, schedule)| schedule.as_constant().is_some())
+    }
+
+    /// Between which numbers the temperature of the teacher is, if there is one for all samples.
+    pub(crate) fn temperatures(&self) -> Option<Range> {
+        let of_samples = self.sample_temperatures.is_some();
+        self.schedule(TEMPERATURE).filter(|_| !of_samples).map(between)
+    }
+
+    /// Between which numbers the weight of the teacher is.
+    pub(crate) fn soft_weights(&self) -> Range {
+        self.schedule(SOFT_WEIGHT).map_or(Range { least: 1.0, most: 1.0 }, between)
+    }
+
+    /// Between which numbers the weight of the labels is.
+    pub(crate) fn hard_weights(&self) -> Range {
+        self.schedule(HARD_WEIGHT).map_or(Range { least: 0.0, most: 0.0 }, between)
     }
 
     /// The weight of the teacher at a step of so many.

@@ -47,6 +47,25 @@ impl TeacherSource {
         }
     }
 
+    /// In words, each teacher that speaks for itself: the name of an arm, or where it comes from.
+    pub(crate) fn titles(&self) -> Vec<String> {
+        let title = |source: &Self| match source {
+            Self::Arm(name) => name.clone(),
+            Self::Run { run, arm, seed: None } => format!("{arm} of {}", run.display()),
+            Self::Run { run, arm, seed: Some(seed) } => {
+                format!("{arm} of {}, seed {seed}", run.display())
+            }
+            Self::Script { script, .. } => script.display().to_string(),
+            Self::Cache { cache, .. } => format!("cache {}", cache.display()),
+            Self::Virtual { .. } => "nobody".to_owned(),
+            Self::Peers(models) => format!("peers {}", models.join(", ")),
+            Self::Several { teachers, .. } => {
+                teachers.iter().flat_map(Self::titles).collect::<Vec<_>>().join(", ")
+            }
+        };
+        self.each().iter().map(title).collect()
+    }
+
     /// The earlier arms among the teachers.
     pub(crate) fn arms(&self) -> impl Iterator<Item = &str> {
         self.each().iter().filter_map(|source| match source {

@@ -223,6 +223,45 @@ fn generations_are_arms_that_follow_each_other() {
 }
 
 #[test]
+fn the_summary_says_who_taught_whom_and_what_there_was_to_learn() {
+    let keys = "top_k = 3\ntail = \"bucket\"\nteacher_calibration = \"temperature\"";
+    let text = taught("small", "{ several = [\"first\", \"second\"] }", keys);
+    let text =
+        text.replace("temperature = 2", "temperature = { kind = \"linear\", from = 4, to = 2 }");
+    let place = tempdir().unwrap();
+    let (_, outcome, events) = run(&text, place.path()).unwrap();
+    let student = outcome.summary.arm("student").unwrap().taught.clone().unwrap();
+    assert_eq!(student.teachers, ["first", "second"]);
+    assert_eq!(student.calibration.name(), "temperature");
+    let temperature = student.temperature.unwrap();
+    assert_eq!((temperature.least, temperature.most), (2.0, 4.0));
+    assert_eq!((student.soft_weight.least, student.hard_weight.most), (1.0, 0.5));
+    let kept = events.iter().rev().find_map(|event| match event {
+        Event::Epoch { arm, kept_mass, .. } if arm == "student" => *kept_mass,
+        _ => None,
+    });
+    assert_eq!(student.kept_mass.unwrap().values, [kept.unwrap()]);
+
+    let first = outcome.summary.arm("first").unwrap();
+    assert_eq!(first.taught, None);
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Lesson { arm, temperature, wrong_class_mass, .. } if arm == "first" => {
+                Some((*temperature, vec![*wrong_class_mass]))
+            }
+            _ => None,
+        })
+        .collect();
+    let kept: Vec<_> = first
+        .lessons
+        .iter()
+        .map(|lesson| (lesson.temperature, lesson.wrong_class_mass.values.clone()))
+        .collect();
+    assert_eq!(kept, told);
+}
+
+#[test]
 fn the_likeliest_classes_alone_are_taught() {
     let place = tempdir().unwrap();
     let text = taught("small", "\"first\"", "top_k = 3\ntail = \"bucket\"");
@@ -530,6 +569,18 @@ fn the_constant_of_a_class_is_chosen_and_the_training_is_not_repeated() {
         events.iter().find_map(of).unwrap()
     };
     assert!(threes("raised") < threes("without"));
+
+    // The summary says what the events said.
+    let arm = |name: &str| outcome.summary.arm(name).unwrap();
+    assert_eq!(arm("raised").class_bias.as_ref().unwrap().values, [chosen]);
+    assert_eq!(arm("without").class_bias, None);
+    for name in ["without", "raised"] {
+        let errors = &arm(name).test_errors;
+        assert_eq!(errors.by_class[3].values, [threes(name) as f64]);
+        let samples: f64 = errors.samples_by_class.iter().map(|of_class| of_class.mean).sum();
+        assert_eq!((samples, errors.count.mean / 449.0), (449.0, errors.share.mean));
+        assert!((1.0 - accuracy(&outcome, name) - errors.share.mean).abs() < 1e-12);
+    }
 
     let error = refused(&text.replace("step = 0.5", "step = 0"));
     assert!(error.to_string().contains("step > 0"), "{error}");
