@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use softlabel_data::predictions::{PredictionFile, Targets};
 use softlabel_metrics::{Bootstrap, Interval};
 use softlabel_report::comparison_table;
 
 use crate::Verdict;
 use crate::arguments::Compare;
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, all};
 use crate::output::{print, print_json, table_style};
 use crate::predictions::{scores, targets};
 
@@ -33,8 +33,17 @@ struct Judged {
 struct Candidate {
     #[serde(flatten)]
     judged: Judged,
-    /// Of each metric, that of the candidate less that of the baseline.
+    /// Of each metric, that of the candidate less that of the baseline; null where one of the two is undefined or
+    /// infinite, as the `undefined` of its evaluation says.
+    #[serde(serialize_with = "all_of")]
     differences: BTreeMap<String, Interval>,
+}
+
+fn all_of<S: Serializer>(
+    differences: &BTreeMap<String, Interval>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    all(differences).serialize(serializer)
 }
 
 /// Compares predictions of the same rows with the first of them.
@@ -66,7 +75,10 @@ pub(crate) fn compare(options: &Compare) -> Result<Verdict> {
 fn judge(path: &Path, options: &Compare) -> Result<(Judged, Truth)> {
     let file = PredictionFile::open(path)?;
     let (evaluation, truth) = if file.has_top_labels() && options.reading.scores_key.is_none() {
-        (Evaluation::of_top_labels(&file, options.bins)?, Truth::Classes(file.top_labels()?.labels))
+        (
+            Evaluation::of_top_labels(&file, &options.reading, options.bins)?,
+            Truth::Classes(file.top_labels()?.labels),
+        )
     } else {
         let scores = scores(&file, &options.reading)?;
         let targets = targets(&file, &scores, &options.reading)?;

@@ -27,7 +27,7 @@ pub(crate) fn evaluate(options: &Evaluate) -> Result<Verdict> {
             bail!("{path} needs the scores of all classes, {file} has the top class alone");
         }
         facts.push(("Scores", "confidence of the top class alone".to_owned()));
-        Evaluation::of_top_labels(&file, options.bins)?
+        Evaluation::of_top_labels(&file, &options.reading, options.bins)?
     } else {
         of_scores(&file, options, &mut facts)?
     };

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use softlabel_core::{Labels, Logits, Probabilities};
 use softlabel_data::predictions::{PredictionFile, Scores, Targets};
 use softlabel_metrics::{
     Bootstrap, ClasswiseCalibration, Forecasts, FullEvaluation, FullScores, Interval, Predictions,
-    RowScores, SoftLabelEvaluation, SoftLabelScores, evaluate_forecasts,
+    RESAMPLED_METRICS, RowScores, SoftLabelEvaluation, SoftLabelScores, evaluate_forecasts,
 };
 use softlabel_posthoc::{AnyCalibrator, Calibrator};
 
+use crate::arguments::Reading;
 use crate::predictions::{as_logits, as_predictions, classes_of};
 
 /// What predictions come to under their labels.
@@ -26,6 +27,8 @@ pub(crate) struct Evaluation {
     /// Calibration by class, if the probabilities of all classes are known.
     pub(crate) classwise: Option<ClasswiseCalibration>,
     pub(crate) intervals: BTreeMap<String, Interval>,
+    /// Whether there are to be intervals.
+    resampled: bool,
 }
 
 impl Evaluation {
@@ -84,20 +87,31 @@ impl Evaluation {
     }
 
     /// Of the confidences of the top classes alone.
-    pub(crate) fn of_top_labels(file: &PredictionFile, bins: usize) -> Result<Self> {
+    pub(crate) fn of_top_labels(
+        file: &PredictionFile,
+        reading: &Reading,
+        bins: usize,
+    ) -> Result<Self> {
+        if let Some(option) = reading.beside_confidences() {
+            bail!(
+                "{option} does not go with {}, which has true_label, pred_label and confidence, a probability",
+                file.path().display()
+            );
+        }
         let top = file.top_labels()?;
         let right: Vec<bool> = top.labels.iter().zip(&top.predicted).map(|(a, b)| a == b).collect();
         let forecasts = Forecasts::new(&top.confidences, &right)?;
         let scores = evaluate_forecasts(&forecasts, bins)?;
         let (rows, soft, intervals) = (RowScores::from(forecasts), None, BTreeMap::new());
-        Ok(Self { scores, rows, soft, classwise: None, intervals })
+        Ok(Self { scores, rows, soft, classwise: None, intervals, resampled: false })
     }
 
     fn of(evaluation: &FullEvaluation, soft: Option<SoftLabelScores>) -> Result<Self> {
         let none = softlabel_core::Error::Empty { what: "the set of rows" };
         let scores = evaluation.compute().ok_or(none)?;
         let (rows, classwise) = (evaluation.rows().clone(), Some(evaluation.classwise().clone()));
-        Ok(Self { scores, rows, soft, classwise, intervals: BTreeMap::new() })
+        let intervals = BTreeMap::new();
+        Ok(Self { scores, rows, soft, classwise, intervals, resampled: false })
     }
 
     /// The same with intervals.
@@ -106,6 +120,7 @@ impl Evaluation {
         // Of confidences alone nothing is known that needs the other classes.
         let known = |name: &str| self.scores.metric(name).is_none_or(|metric| metric.is_ok());
         self.intervals.retain(|name, _| known(name));
+        self.resampled = true;
         Ok(self)
     }
 
@@ -126,9 +141,17 @@ impl Evaluation {
         map.serialize_entry("zero_probability_labels", &scores.zero_probability_labels)?;
         map.serialize_entry("soft_labels", &self.soft)?;
         map.serialize_entry("undefined", &undefined)?;
-        map.serialize_entry("intervals", &self.intervals)?;
+        let intervals = if self.resampled { all(&self.intervals) } else { BTreeMap::new() };
+        map.serialize_entry("intervals", &intervals)?;
         map.serialize_entry("bins", &scores.diagram.bins)
     }
+}
+
+/// The intervals of all metrics that are resampled; none of what is undefined or infinite.
+pub(crate) fn all(
+    intervals: &BTreeMap<String, Interval>,
+) -> BTreeMap<&'static str, Option<&Interval>> {
+    RESAMPLED_METRICS.into_iter().map(|name| (name, intervals.get(name))).collect()
 }
 
 /// Why a number that JSON does not have is null.

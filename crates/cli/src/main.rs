@@ -10,6 +10,7 @@ mod output;
 mod predictions;
 #[cfg(feature = "torch")]
 mod progress;
+mod remedy;
 mod report;
 #[cfg(feature = "torch")]
 mod run;
@@ -42,10 +43,10 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         Command::Teach(options) => teach::teach(options, arguments.quiet),
         Command::Report(options) => report::report(options),
-        Command::Evaluate(options) => evaluate::evaluate(options),
-        Command::Calibrate(options) => calibrate::calibrate(options),
-        Command::Apply(options) => apply::apply(options),
-        Command::Compare(options) => compare::compare(options),
+        Command::Evaluate(options) => evaluate::evaluate(options).map_err(remedy::named),
+        Command::Calibrate(options) => calibrate::calibrate(options).map_err(remedy::named),
+        Command::Apply(options) => apply::apply(options).map_err(remedy::named),
+        Command::Compare(options) => compare::compare(options).map_err(remedy::named),
     };
     match result {
         Ok(Verdict::Done) => ExitCode::SUCCESS,

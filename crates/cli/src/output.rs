@@ -8,6 +8,8 @@ use serde::Serialize;
 use softlabel_report::{TableStyle, changes, checks, table, teaching};
 use softlabel_results::{RunFolder, Summary};
 
+use crate::remedy::said;
+
 /// Prints a text to stdout. That whoever reads it went away is no error of ours.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
@@ -73,13 +75,7 @@ pub(crate) fn print_results(folder: &RunFolder, summary: &Summary, json: bool) -
 
 /// Prints an error with its causes, each once.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text += &format!(": {cause}");
-        }
-    }
+    let text = said(error);
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(io::stderr(), "{} {text}", style("error:").red().bold().for_stderr());
 }

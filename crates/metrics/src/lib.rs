@@ -163,6 +163,7 @@ pub use murphy::{MurphyDecomposition, MurphyTerms, murphy_decomposition};
 pub use observations::{Observations, Observed};
 pub use ordinal::{RankedProbabilityScore, ranked_probability_score};
 pub use predictions::Predictions;
+pub use resampling::RESAMPLED_METRICS;
 pub use row_scores::RowScores;
 pub use selective::{
     ConfidenceScore, RiskCoverageCurve, RiskCoveragePoint, SelectiveClassification,

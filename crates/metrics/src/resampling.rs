@@ -21,8 +21,16 @@ use crate::{
     RowScores,
 };
 
-/// The metrics that are resampled, as the fields of [`FullScores`](crate::FullScores) are called.
-const NAMES: [&str; 13] = [
+/// The metrics that [`RowScores::intervals`] and [`RowScores::differences`] are about, as the fields of
+/// [`FullScores`](crate::FullScores) are called.
+///
+/// The others are not: classwise errors need the probabilities of all classes of every row, and
+/// SmoothECE searches for its bandwidth, in every replicate anew.
+///
+/// ```
+/// assert!(softlabel_metrics::RESAMPLED_METRICS.contains(&"ece"));
+/// ```
+pub const RESAMPLED_METRICS: [&str; 17] = [
     "accuracy",
     "nll",
     "brier",
@@ -31,10 +39,14 @@ const NAMES: [&str; 13] = [
     "mce",
     "rmsce",
     "ks",
+    "kuiper",
     "aurc",
     "eaurc",
     "augrc",
     "auroc_confidence",
+    "aupr_success",
+    "aupr_error",
+    "fpr_at_95_tpr",
     "mean_confidence",
 ];
 
@@ -101,7 +113,7 @@ impl<'a> Resampled<'a> {
         terms.map(|sum| sum / mass)
     }
 
-    fn metrics(&self, counts: &[u32]) -> [Option<f64>; NAMES.len()] {
+    fn metrics(&self, counts: &[u32]) -> [Option<f64>; RESAMPLED_METRICS.len()] {
         let groups = self.groups(counts);
         let mass: f64 = groups.iter().map(TieGroup::mass).sum();
         let mut by_width = vec![Bin::default(); self.bins];
@@ -121,28 +133,30 @@ impl<'a> Resampled<'a> {
             error_over(&by_mass, CalibrationNorm::Expected),
             error_over(&by_width, CalibrationNorm::Maximum { minimum_count: 1 }),
             error_over(&by_width, CalibrationNorm::RootMeanSquare),
-            path.map(|path| path.largest().max(-path.lowest())),
+            path.as_ref().map(|path| path.largest().max(-path.lowest())),
+            path.as_ref().map(|path| path.largest() - path.lowest()),
             areas.as_ref().map(|areas| areas.aurc),
             areas.as_ref().map(|areas| areas.excess_aurc),
             areas.as_ref().map(|areas| areas.augrc),
             areas.as_ref().and_then(|areas| areas.auroc),
+            areas.as_ref().and_then(|areas| areas.aupr_success),
+            areas.as_ref().and_then(|areas| areas.aupr_error),
+            areas.as_ref().and_then(|areas| areas.fpr_at_95_tpr),
             Some(said / mass),
         ]
     }
 }
 
-fn named(intervals: &[Option<Interval>; NAMES.len()]) -> BTreeMap<String, Interval> {
-    let named = NAMES.into_iter().zip(intervals);
+fn named(intervals: &[Option<Interval>; RESAMPLED_METRICS.len()]) -> BTreeMap<String, Interval> {
+    let named = RESAMPLED_METRICS.into_iter().zip(intervals);
     named.filter_map(|(name, interval)| Some((name.to_owned(), (*interval)?))).collect()
 }
 
 impl RowScores {
     /// Intervals of the metrics of these rows by name, with `bins` bins for the calibration errors;
-    /// those that are undefined are left out.
+    /// those that are undefined or infinite are left out.
     ///
-    /// Of accuracy, NLL, Brier score, the calibration errors over bins of equal width (expected,
-    /// maximum, root mean square) and of equal mass, that without bins, the areas of selective
-    /// classification, the AUROC of the confidence, and the mean confidence.
+    /// Of those that [`RESAMPLED_METRICS`] names.
     ///
     /// # Errors
     /// [`Error::Empty`] if there are no rows, [`Error::OutOfRange`] if `bins` is 0 or above a

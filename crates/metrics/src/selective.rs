@@ -186,6 +186,9 @@ pub(crate) struct Areas {
     pub(crate) excess_aurc: f64,
     pub(crate) augrc: f64,
     pub(crate) auroc: Option<f64>,
+    pub(crate) aupr_success: Option<f64>,
+    pub(crate) aupr_error: Option<f64>,
+    pub(crate) fpr_at_95_tpr: Option<f64>,
 }
 
 impl Areas {
@@ -201,6 +204,12 @@ impl Areas {
             excess_aurc: (aurc - best_area(&total) / mass).max(0.0),
             augrc: generalized_area(groups, mass),
             auroc: auroc(groups, &total),
+            aupr_success: average_precision(
+                groups.iter().rev().map(|g| (g.right, g.wrong)),
+                total.right,
+            ),
+            aupr_error: average_precision(groups.iter().map(|g| (g.wrong, g.right)), total.wrong),
+            fpr_at_95_tpr: false_positive_rate(groups, &total),
         })
     }
 }
@@ -514,20 +523,18 @@ pub struct SelectiveScores {
 impl SelectiveScores {
     /// Of groups by ascending score; `None` of no rows.
     pub(crate) fn of(score: ConfidenceScore, groups: &[TieGroup]) -> Option<Self> {
-        let Areas { risk, aurc, excess_aurc, augrc, auroc } = Areas::of(groups)?;
-        let total = Totals::of(groups);
-        let descending = groups.iter().rev();
+        let areas = Areas::of(groups)?;
         Some(Self {
             score,
-            samples: total.rows,
-            risk,
-            aurc,
-            excess_aurc,
-            augrc,
-            auroc,
-            aupr_success: average_precision(descending.map(|g| (g.right, g.wrong)), total.right),
-            aupr_error: average_precision(groups.iter().map(|g| (g.wrong, g.right)), total.wrong),
-            fpr_at_95_tpr: false_positive_rate(groups, &total),
+            samples: groups.iter().map(|group| group.rows).sum(),
+            risk: areas.risk,
+            aurc: areas.aurc,
+            excess_aurc: areas.excess_aurc,
+            augrc: areas.augrc,
+            auroc: areas.auroc,
+            aupr_success: areas.aupr_success,
+            aupr_error: areas.aupr_error,
+            fpr_at_95_tpr: areas.fpr_at_95_tpr,
             curve: RiskCoverageCurve::of(groups),
         })
     }

@@ -214,6 +214,21 @@ pub(crate) struct Reading {
     pub(crate) clip: Option<f64>,
 }
 
+impl Reading {
+    /// The first option that says something of scores or labels that are not those of a file of confidences.
+    pub(crate) fn beside_confidences(&self) -> Option<&'static str> {
+        let not_probabilities = self.scores.is_some_and(|kind| kind != ScoreKind::Probs);
+        let options = [
+            ("--labels", self.labels.is_some()),
+            ("--labels-key", self.labels_key.is_some()),
+            ("--renormalize", self.renormalize),
+            ("--clip", self.clip.is_some()),
+            ("--scores logits or log-probs", not_probabilities),
+        ];
+        options.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
 /// What scores mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScoreKind {

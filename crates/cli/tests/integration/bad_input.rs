@@ -291,3 +291,46 @@ fn numbers_and_metrics_that_are_none() {
         );
     }
 }
+
+#[test]
+fn errors_name_the_option_that_helps() {
+    let place = place(&[
+        ("sums.csv", "a,b,label\n0.6,0.5,0\n0.4,0.6,1\n"),
+        ("zero.csv", "a,b,label\n0,1,0\n0.4,0.6,1\n0.5,0.5,0\n0.3,0.7,1\n"),
+    ]);
+    let probs = "--scores probs";
+    for command in ["evaluate sums.csv", "apply sums.csv --calibrator two.json --out x.csv"] {
+        let expected = ["row 0 sums to 1.1", "--renormalize divides each row by its sum"];
+        fails(&place, &format!("{command} {probs}"), &expected);
+    }
+    let fit = format!("calibrate zero.csv {probs} --method temperature");
+    fails(&place, &fit, &["row 0", "--clip 1e-6"]);
+    run(&place, &format!("{fit} --clip 1e-6")).success();
+    run(&place, "evaluate sums.csv --scores probs --renormalize").success();
+    // Of a recipe these options are none.
+    let recipe = run(&place, "evaluate ok.csv --scores probs").failure();
+    assert!(!recipe.contains("--clip"), "{recipe}");
+}
+
+#[test]
+fn what_confidences_have_no_use_for_is_refused() {
+    let place = place(&[("top.csv", "true_label,pred_label,confidence\n0,0,0.9\n1,0,0.6\n")]);
+    for option in
+        ["--labels ok.csv", "--labels-key label", "--renormalize", "--clip 0.1", "--scores logits"]
+    {
+        let expected = [option.split(' ').next().unwrap(), "top.csv", "confidence, a probability"];
+        fails(&place, &format!("evaluate top.csv {option}"), &expected);
+        fails(&place, &format!("compare top.csv top.csv {option}"), &expected);
+    }
+    run(&place, "evaluate top.csv --scores probs").success();
+}
+
+#[test]
+fn columns_have_commas_between_them() {
+    for (separator, name) in [(';', "semicolons"), ('\t', "tabs")] {
+        let text = "a,b,label\n0.5,0.5,0\n0.2,0.8,1\n".replace(',', &separator.to_string());
+        let place = place(&[("columns.csv", &text)]);
+        let expected = ["line 1", "columns with commas between them", name];
+        fails(&place, "evaluate columns.csv --scores probs", &expected);
+    }
+}

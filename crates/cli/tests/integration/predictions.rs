@@ -100,6 +100,25 @@ fn an_interval_is_made_as_it_is_asked_for() {
 }
 
 #[test]
+fn what_has_no_interval_is_null_and_says_why() {
+    let place = place(&[("zero.csv", "a,b,label\n0,1,0\n0.4,0.6,1\n0.5,0.5,0\n0.3,0.7,1\n")]);
+    let options = ["--scores", "probs", "--ci", "0.9", "--bootstrap", "50", "--json"];
+    let object = json(place.softlabel(&[&["evaluate", "zero.csv"], &options[..]].concat()));
+    let intervals = object["intervals"].as_object().unwrap();
+    assert!(intervals["nll"].is_null());
+    assert_eq!(object["undefined"]["nll"], "it is +inf");
+    for name in ["kuiper", "aupr_error", "aupr_success", "fpr_at_95_tpr", "ece", "aurc"] {
+        assert_eq!(intervals[name]["estimate"], object[name], "{name}");
+    }
+    let options = ["--scores", "probs", "--bootstrap", "50", "--json"];
+    let compare = ["compare", "zero.csv", "zero.csv"];
+    let object = json(place.softlabel(&[&compare[..], &options[..]].concat()));
+    let differences = &object["candidates"][0]["differences"];
+    assert!(differences["nll"].is_null() && differences.as_object().unwrap().contains_key("nll"));
+    assert_eq!(differences["ece"]["estimate"], 0.0);
+}
+
+#[test]
 fn top_labels_give_the_metrics_that_they_can() {
     let place = place(&[("top.csv", "true_label,pred_label,confidence\n3,3,0.75\n1,2,0.75\n")]);
     let object = json(place.softlabel(&["evaluate", "top.csv", "--json"]));

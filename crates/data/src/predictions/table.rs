@@ -11,6 +11,19 @@ use crate::{Error, Result};
 /// The columns of a file that holds the confidence of the top class alone.
 const TOP_LABEL_COLUMNS: [&str; 3] = ["true_label", "pred_label", "confidence"];
 
+/// A first line that is one column to us and several to whoever wrote it.
+fn check_separator(line: u64, record: &StringRecord) -> Result<()> {
+    let only = if record.len() == 1 { record.get(0).unwrap_or_default() } else { "" };
+    let found = match only.chars().find(|c| matches!(c, ';' | '\t' | '|')) {
+        None => return Ok(()),
+        Some('\t') => "tabs",
+        Some(';') => "semicolons",
+        Some(_) => "bars",
+    };
+    let expected = "columns with commas between them".to_owned();
+    Err(Error::Line { line, expected, found: found.to_owned() })
+}
+
 /// What a classifier said of its top class alone, and what was true.
 ///
 /// ```
@@ -58,6 +71,7 @@ impl Table {
             let line = record.position().map_or(0, csv::Position::line);
             if table.width == 0 {
                 table.width = record.len();
+                check_separator(line, &record)?;
                 table.strange = vec![None; record.len()];
                 if record.iter().any(|cell| cell.parse::<f64>().is_err()) {
                     table.names = record.iter().map(clean).collect();
