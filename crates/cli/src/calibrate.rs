@@ -41,6 +41,11 @@ struct Fit {
     samples: usize,
     nll_before: Option<f64>,
     nll_after: Option<f64>,
+    /// What was minimized, if it is not the likelihood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objective_before: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objective_after: Option<f64>,
     iterations: usize,
     converged: bool,
     outcome: FitOutcome,
@@ -149,6 +154,8 @@ fn fit_of(map: &AnyCalibrator) -> Result<Fit> {
         samples: of.samples,
         nll_before: finite(of.nll_before),
         nll_after: finite(of.nll_after),
+        objective_before: of.objective.and_then(|objective| finite(objective.before)),
+        objective_after: of.objective.and_then(|objective| finite(objective.after)),
         iterations: of.iterations,
         converged: of.outcome.converged(),
         outcome: of.outcome,

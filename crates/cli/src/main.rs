@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 fn log_to_stderr(arguments: &Arguments) {
     let level = match (arguments.quiet, arguments.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
+        // The commands say themselves how a fit ended.
+        (false, 0) => "warn,softlabel_posthoc=error",
         (false, 1) => "info",
         (false, _) => "debug",
     };

@@ -112,6 +112,7 @@ impl Composition {
             } else {
                 targets.mean_loss(rows.as_slice())
             },
+            objective: None,
             iterations: fits().map(|fit| fit.iterations).sum(),
             outcome: outcomes.into_iter().find(|o| !o.converged()).unwrap_or(FitOutcome::Converged),
             classes: Vec::new(),

@@ -59,6 +59,35 @@ pub struct ClassFit {
     pub outcome: FitOutcome,
 }
 
+/// What a fit made smaller, where that is not the mean negative log-likelihood of its rows alone.
+///
+/// A penalized likelihood, or a squared error. Of maps that are fitted class by class there is none: each class has an
+/// objective of its own.
+///
+/// ```
+/// use softlabel_core::{Labels, Logits};
+/// use softlabel_posthoc::{Calibrator, MatrixScaling, Odir};
+///
+/// let logits = Logits::new([1.0, 0.0, 0.0, 1.0].repeat(2), 2)?;
+/// let labels = Labels::new(&[0, 1, 0, 0], 2)?;
+/// let map = MatrixScaling::fit(&logits, &labels, Odir::new(0.1, 0.1)?)?;
+/// let fit = map.diagnostics().unwrap();
+/// let objective = fit.objective.unwrap();
+/// // The identity has no penalty, the fitted map has one.
+/// assert_eq!(objective.before, fit.nll_before);
+/// assert!(fit.nll_after < objective.after && objective.after < objective.before);
+/// # Ok::<(), softlabel_posthoc::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Objective {
+    /// Of the rows as they came.
+    pub before: f64,
+    /// Of the same rows under the fitted map.
+    pub after: f64,
+}
+
 /// How a fit went.
 ///
 /// ```
@@ -83,6 +112,9 @@ pub struct FitDiagnostics {
     pub nll_before: f64,
     /// The mean negative log-likelihood of the same rows under the fitted map.
     pub nll_after: f64,
+    /// What was minimized, if it is not the negative log-likelihood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
     /// The number of iterations, of all classes together.
     pub iterations: usize,
     /// How the fit ended; of a fit class by class, how that of the first class ended that did not

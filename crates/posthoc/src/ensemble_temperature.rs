@@ -90,7 +90,6 @@ impl EnsembleTemperature {
     ///
     /// `logits` are `[rows, classes]`, with at least as many rows as classes; `targets` are labels or
     /// distributions, with weights or without.
-    /// The losses of the diagnostics are negative log-likelihoods, whatever was minimized.
     ///
     /// # Errors
     /// Those of [`TemperatureScaling::fit`].
@@ -135,9 +134,10 @@ impl EnsembleTemperature {
         let total: f64 = weights.iter().sum();
         let weights = weights.map(|weight| weight / total);
         let mut map = Self { temperature, weights, classes, diagnostics: None };
-        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
+        let after = map.calibrated(&logits)?;
         map.diagnostics = scaling.diagnostics().map(|fit| FitDiagnostics {
-            nll_after,
+            nll_after: targets.mean_loss(&after),
+            objective: loss.objective(&targets, &rows, &after),
             iterations: fit.iterations + iterations,
             ..fit.clone()
         });

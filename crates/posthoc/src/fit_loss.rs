@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Objective, Targets};
+
 /// What a fit minimizes, where its authors leave the choice.
 ///
 /// Both are proper: their expectation is least for the true probabilities.
@@ -20,4 +22,17 @@ pub enum FitLoss {
     /// The mean over rows of −ln q_y.
     #[doc(alias = "cross-entropy")]
     Nll,
+}
+
+impl FitLoss {
+    /// What was minimized, if it is not the likelihood: of log-probabilities before and after.
+    pub(crate) fn objective(
+        self,
+        targets: &Targets<'_>,
+        before: &[f64],
+        after: &[f64],
+    ) -> Option<Objective> {
+        let of = |rows| targets.mean_squared_error(rows);
+        (self == Self::Brier).then(|| Objective { before: of(before), after: of(after) })
+    }
 }

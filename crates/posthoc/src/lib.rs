@@ -105,7 +105,7 @@ pub use calibrator::Calibrator;
 pub use class_temperature::ClassTemperature;
 pub use composition::Composition;
 pub use conformal::{ConformalPredictor, ConformalScore, PredictionSets};
-pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome};
+pub use diagnostics::{ClassFit, FitDiagnostics, FitOutcome, Objective};
 pub use dirichlet::{DirichletCalibration, Odir};
 pub use ensemble_temperature::EnsembleTemperature;
 pub use error::{Error, Result};

@@ -289,6 +289,7 @@ pub(crate) fn diagnostics<'t, T: Scalar>(
         samples: logits.rows(),
         nll_before: targets.mean_loss(&before),
         nll_after: targets.mean_loss(after),
+        objective: None,
         iterations,
         outcome: overall_outcome(&fits),
         classes: fits,

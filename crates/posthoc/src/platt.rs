@@ -144,6 +144,7 @@ impl PlattScaling {
             samples: logits.rows(),
             nll_before: targets.mean_loss(&before),
             nll_after: targets.mean_loss(&after),
+            objective: None,
             iterations: fits.iter().map(|fit| fit.iterations).sum(),
             outcome: overall_outcome(&fits),
             classes: fits,

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Input, Logits};
 use softlabel_kernels::{CompensatedSum, MinimumOutcome, MinimumSettings, minimize_newton};
 
-use crate::{Error, FitDiagnostics, FitOutcome, Result, Targets};
+use crate::{Error, FitDiagnostics, FitOutcome, Objective, Result, Targets};
 
 const SCHEMA: &str = "softlabel.signals/1";
 
@@ -502,6 +502,7 @@ fn regress(columns: &[Vec<f64>], targets: &Targets<'_>, ridge: f64) -> Result<Re
             samples: targets.len(),
             nll_before: loss,
             nll_after: after,
+            objective: Some(Objective { before: loss, after }),
             iterations: 0,
             outcome,
             classes: Vec::new(),
@@ -575,6 +576,7 @@ fn regress(columns: &[Vec<f64>], targets: &Targets<'_>, ridge: f64) -> Result<Re
         samples: rows,
         nll_before: entropy(share),
         nll_after: mean_loss(&minimum.position, &mut vec![0.0; size + 1]),
+        objective: Some(Objective { before: entropy(share), after: minimum.value }),
         iterations,
         outcome: FitOutcome::Converged,
         classes: Vec::new(),

@@ -331,6 +331,17 @@ impl<'a> Targets<'a> {
         };
         rows.map(loss).collect::<CompensatedSum>().value() / self.total()
     }
+
+    /// The mean of Σ_k (p_k − t_k)² of log-probabilities, row by row.
+    pub(crate) fn mean_squared_error(&self, log_probabilities: &[f64]) -> f64 {
+        let rows = log_probabilities.chunks_exact(self.classes.max(1)).enumerate();
+        let error = |(index, row): (usize, &[f64])| {
+            let target = self.row(index);
+            let squares = row.iter().enumerate().map(|(k, x)| (x.exp() - target.share(k)).powi(2));
+            self.weight(index) * squares.sum::<f64>()
+        };
+        rows.map(error).collect::<CompensatedSum>().value() / self.total()
+    }
 }
 
 fn sum(weights: &[f64]) -> f64 {

@@ -38,7 +38,9 @@ use softlabel_kernels::{
 };
 
 use crate::calibrator::map_rows;
-use crate::{Calibrator, Error, FitDiagnostics, FitOutcome, Result, Targets, TemperatureScaling};
+use crate::{
+    Calibrator, Error, FitDiagnostics, FitOutcome, Objective, Result, Targets, TemperatureScaling,
+};
 use problem::{Problem, product_of};
 
 /// A search that ends because `f64` sees no decrease has converged if its gradient is below this.
@@ -81,6 +83,17 @@ pub(crate) struct Penalty {
 
 impl Penalty {
     pub(crate) const NONE: Self = Self { off_diagonal: 0.0, intercepts: 0.0 };
+
+    /// That of W, which is a matrix unless λ is 0, and b; 0 of the identity.
+    fn of(self, weights: &[f64], intercepts: &[f64]) -> f64 {
+        let squared = |value: &f64| value * value;
+        let off_diagonal = |(at, weight): (usize, &f64)| {
+            if at % (intercepts.len() + 1) == 0 { 0.0 } else { squared(weight) }
+        };
+        let off_diagonal: f64 = weights.iter().enumerate().map(off_diagonal).sum();
+        let intercepts: f64 = intercepts.iter().map(squared).sum();
+        self.off_diagonal * off_diagonal + self.intercepts * intercepts
+    }
 }
 
 /// W and b, and how they were found.
@@ -90,6 +103,7 @@ pub(crate) struct Fitted {
     pub(crate) intercepts: Vec<f64>,
     pub(crate) outcome: FitOutcome,
     pub(crate) iterations: usize,
+    pub(crate) penalty: Penalty,
 }
 
 /// Far from overflow in the differences that a softmax takes.
@@ -190,10 +204,15 @@ pub(crate) fn diagnostics<T: Scalar>(
     targets: &Targets<'_>,
 ) -> Result<FitDiagnostics> {
     let before = map_rows(rows, rows.classes(), log_softmax_in_place)?;
+    let nll_before = targets.mean_loss(&before);
+    let nll_after = targets.mean_loss(map.apply(rows)?.as_slice());
+    let penalty = fitted.penalty.of(&fitted.weights, &fitted.intercepts);
+    let penalized = Objective { before: nll_before, after: nll_after + penalty };
     Ok(FitDiagnostics {
         samples: rows.rows(),
-        nll_before: targets.mean_loss(&before),
-        nll_after: targets.mean_loss(map.apply(rows)?.as_slice()),
+        nll_before,
+        nll_after,
+        objective: (fitted.penalty != Penalty::NONE).then_some(penalized),
         iterations: fitted.iterations,
         outcome: fitted.outcome,
         classes: Vec::new(),
@@ -292,5 +311,5 @@ fn search(
             *intercept -= mean;
         }
     }
-    Ok(Fitted { weights, intercepts, outcome, iterations: minimum.iterations })
+    Ok(Fitted { weights, intercepts, outcome, iterations: minimum.iterations, penalty })
 }

@@ -240,8 +240,12 @@ impl ParametrizedTemperature {
             parameters.network = parameters.network.with_parameters(minimum.position);
         }
         let mut map = Self { parameters, classes, diagnostics: None };
-        let nll_after = targets.mean_loss(&map.calibrated(&logits)?);
-        map.diagnostics = fit.map(|fit| FitDiagnostics { nll_after, ..fit });
+        let after = map.calibrated(&logits)?;
+        map.diagnostics = fit.map(|fit| FitDiagnostics {
+            nll_after: targets.mean_loss(&after),
+            objective: options.loss.objective(&targets, &rows, &after),
+            ..fit
+        });
         Ok(map)
     }
 

@@ -36,7 +36,7 @@ use crate::affine::{Shape, affine_in_place, check_parameters};
 use crate::calibrator::map_rows;
 use crate::cross_entropy::{check_minimum, mean_cross_entropy};
 use crate::temperature_mixture::Mixture;
-use crate::{FitDiagnostics, Result, Targets};
+use crate::{FitDiagnostics, Objective, Result, Targets};
 
 /// How many rows the uniform distribution counts as.
 const UNIFORM_ROWS: f64 = 1.0;
@@ -108,8 +108,11 @@ impl Structured {
             diagnostics: None,
         };
         let nll_after = targets.mean_loss(&map.calibrated(logits, shape)?);
+        let objective =
+            fit.as_ref().map(|fit| Objective { before: fit.nll_before, after: minimum.value });
         map.diagnostics = fit.map(|fit| FitDiagnostics {
             nll_after,
+            objective,
             iterations: fit.iterations + minimum.iterations,
             ..fit
         });

@@ -154,6 +154,7 @@ impl TemperatureScaling {
             samples: targets.len(),
             nll_before: before,
             nll_after: after,
+            objective: None,
             iterations,
             outcome,
             classes: Vec::new(),

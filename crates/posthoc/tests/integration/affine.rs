@@ -144,8 +144,11 @@ fn agree_with_a_reference_in_forty_digits() {
     let off_diagonal = w.iter().enumerate().filter(|(index, _)| index / 3 != index % 3);
     let penalty = 0.1 / 6.0 * off_diagonal.map(|(_, w)| w * w).sum::<f64>()
         + 0.2 / 3.0 * b.iter().map(|b| b * b).sum::<f64>();
-    let objective = map.diagnostics().unwrap().nll_after + penalty;
+    let fit = map.diagnostics().unwrap();
+    let (objective, told) = (fit.nll_after + penalty, fit.objective.unwrap());
     assert!((objective - 0.978_241_206_049_423_9).abs() < 1e-14, "{objective}");
+    assert!((told.after - objective).abs() < 1e-14, "{told:?}");
+    assert_eq!(told.before, fit.nll_before);
 }
 
 #[test]

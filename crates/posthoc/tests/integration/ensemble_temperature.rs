@@ -76,11 +76,16 @@ fn the_temperature_of_the_squared_error_is_at_a_minimum() {
     for t in [0.5, 0.9, 1.1, 2.0] {
         assert!(alone(at) < alone(at * t), "{t}");
     }
+    let told = map.diagnostics().unwrap().objective.unwrap();
+    let weights = map.weights();
+    assert!((told.before - alone(1.0)).abs() < 1e-13, "{told:?}");
+    assert!((told.after - loss(&logits, &labels, at, weights, FitLoss::Brier)).abs() < 1e-13);
     // It is another than that of the likelihood, which the other loss has.
     let scaling = TemperatureScaling::fit(&checked_logits, &checked_labels).unwrap();
     assert!((at - scaling.temperature().get()).abs() > 1e-3);
     let map = EnsembleTemperature::fit(&checked_logits, &checked_labels, FitLoss::Nll).unwrap();
     assert_eq!(map.temperature(), scaling.temperature());
+    assert_eq!(map.diagnostics().unwrap().objective, None);
     let found = map.diagnostics().unwrap().nll_after;
     assert!(found <= scaling.diagnostics().unwrap().nll_after);
     let expected = loss(&logits, &labels, map.temperature().get(), map.weights(), FitLoss::Nll);

@@ -52,6 +52,10 @@ fn the_gradient_vanishes_at_the_optimum() {
     let nll = p.iter().zip(&right).map(|(p, &t)| -if t == 1 { p.ln() } else { (-p).ln_1p() });
     assert!((fit.nll_after - nll.sum::<f64>() / 16.0).abs() < 1e-12);
     assert!(fit.nll_after < fit.nll_before && fit.outcome == FitOutcome::Converged);
+    let squares: f64 = combined.signals().iter().map(|(_, signal)| signal.factor.powi(2)).sum();
+    let objective = fit.objective.unwrap();
+    assert!((objective.after - fit.nll_after - 0.5 * 0.7 * squares / 16.0).abs() < 1e-12);
+    assert_eq!(objective.before, fit.nll_before);
 }
 
 proptest! {
