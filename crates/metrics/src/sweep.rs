@@ -45,7 +45,7 @@ pub struct SweepCalibrationError(Ranking);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepCalibration {
-    /// The number of bins that was asked for; ties may leave fewer.
+    /// The number of bins; where scores are tied, fewer than b.
     pub bins: usize,
     /// The expected calibration error over them.
     pub error: f64,
@@ -76,7 +76,7 @@ impl SweepCalibrationError {
             }
             (bins, best) = (bins + 1, next);
         }
-        Some(SweepCalibration { bins, error: error_over(&best, norm)? })
+        Some(SweepCalibration { bins: best.len(), error: error_over(&best, norm)? })
     }
 }
 
