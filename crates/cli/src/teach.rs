@@ -1,5 +1,7 @@
 //! `softlabel teach`.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Context, Result};
 use softlabel_train::{Experiment, Teach, TeachWith};
 
@@ -19,7 +21,10 @@ pub(crate) fn teach(options: &arguments::Teach, quiet: bool) -> Result<Verdict> 
     let experiment = Experiment::prepare(recipe, data, device)?;
     let with = match (&options.arm, &options.script) {
         (Some(arm), _) => TeachWith::Arm(arm.clone()),
-        (None, Some(script)) => TeachWith::Script(script.clone()),
+        (None, Some(script)) => {
+            let classes = options.classes.map(NonZeroUsize::get);
+            TeachWith::Script { path: script.clone(), classes }
+        }
         (None, None) => return Err(anyhow::anyhow!("name the teacher with --arm or --script")),
     };
     let teach = Teach { with, folder: options.out.clone(), encoding: options.encoding };

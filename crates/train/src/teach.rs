@@ -38,8 +38,13 @@ pub struct Teach {
 pub enum TeachWith {
     /// An arm of the recipe, trained for the first seed, and its own teachers before it.
     Arm(String),
-    /// A TorchScript file; its pixels go from 0 to 1.
-    Script(PathBuf),
+    /// A TorchScript file, whose pixels go from 0 to 1, and how many classes it has, if not those of the data.
+    Script {
+        /// The file.
+        path: PathBuf,
+        /// How many logits it has for a sample.
+        classes: Option<usize>,
+    },
 }
 
 /// What was written.
@@ -69,10 +74,12 @@ impl Experiment {
         let (recipe, device) = (self.recipe(), self.device());
         let samples = Samples::new(self.data(), &recipe.data, recipe.seed, device)?;
         let training = Training { recipe, samples: &samples, seed: recipe.seed, device };
-        let classes = samples.observed.classes();
-        let (smoothing, pixels) = match &teach.with {
-            TeachWith::Script(_) => ("unknown".to_owned(), Pixels::Unit),
-            TeachWith::Arm(arm) => (self.learned(arm)?, Pixels::Standardized),
+        let of_data = samples.observed.classes();
+        let (smoothing, pixels, classes) = match &teach.with {
+            TeachWith::Script { classes, .. } => {
+                ("unknown".to_owned(), Pixels::Unit, classes.unwrap_or(of_data))
+            }
+            TeachWith::Arm(arm) => (self.learned(arm)?, Pixels::Standardized, of_data),
         };
         let augmentation = match pixels {
             Pixels::Unit => "none, pixels from 0 to 1".to_owned(),
@@ -86,7 +93,7 @@ impl Experiment {
         // Before anything is trained.
         LogitCacheWriter::check(&teach.folder, &origin, classes, teach.encoding)?;
         let (teacher, weights) = match &teach.with {
-            TeachWith::Script(path) => read_script(path, device, classes as i64)?,
+            TeachWith::Script { path, .. } => read_script(path, device, classes as i64)?,
             TeachWith::Arm(arm) => {
                 let trained = self.trained(&training, arm, &teach.folder, observer)?;
                 let weights = fingerprint(&trained.network)?;

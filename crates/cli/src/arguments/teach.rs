@@ -32,6 +32,11 @@ pub(crate) struct Teach {
     #[arg(long, value_name = "FILE", group = "teacher")]
     pub(crate) script: Option<PathBuf>,
 
+    /// Classes of the TorchScript file, if they are not as many as those of the data; students say what becomes of the
+    /// others with `distill.classes`.
+    #[arg(long, value_name = "K", requires = "script")]
+    pub(crate) classes: Option<NonZeroUsize>,
+
     /// Folder of the cache.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

@@ -343,11 +343,17 @@ fn a_torchscript_file_teaches_and_one_that_trains_is_refused() {
     let (_, outcome, _) = run(&recipe(&teacher, ""), straight.path()).unwrap();
     let expected = nll(&outcome);
     let cache = place.path().join("cache");
-    teach(HEAD, TeachWith::Script(good), &cache, Encoding::F32).unwrap();
+    let script = |classes| TeachWith::Script { path: good.clone(), classes };
+    teach(HEAD, script(None), &cache, Encoding::F32).unwrap();
     let cached = tempdir().unwrap();
     let (_, outcome, _) =
         run(&recipe(&format!("{{ cache = {} }}", quoted(&cache)), ""), cached.path()).unwrap();
     assert!((nll(&outcome) - expected).abs() < 1e-5, "{} and {expected}", nll(&outcome));
+
+    // It has ten classes, not nine.
+    let nine = place.path().join("nine");
+    let error = teach(HEAD, script(Some(9)), &nine, Encoding::F32).unwrap_err().to_string();
+    assert!(error.contains('9') && error.contains("10"), "{error}");
 
     let error = prepare(&recipe(&format!("{{ script = {} }}", quoted(&bad)), "")).unwrap_err();
     let Error::Loss { key, source } = &error else { panic!("{error}") };
