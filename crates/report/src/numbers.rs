@@ -172,7 +172,15 @@ pub(crate) fn level_of(share: f64) -> String {
 
 /// A whole number with its thousands set apart: `45,000`.
 pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
+    grouped(&number.to_string())
+}
+
+/// A mean of counts, to the whole number: `45,000`.
+pub(crate) fn whole(mean: f64) -> String {
+    grouped(&magnitude(mean, 0))
+}
+
+fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

@@ -101,8 +101,8 @@ impl Record {
             Arm {
                 name: name.clone(),
                 taught,
-                training_errors: errors(trained.iter().map(|trained| &trained.training)),
-                test_errors: errors(trained.iter().map(|trained| &trained.test)),
+                training_errors: errors(&trained, |trained| &trained.training),
+                test_errors: errors(&trained, |trained| &trained.test),
                 class_bias: known(trained.iter().map(|trained| trained.class_bias)),
                 lessons: lessons(&trained),
             }
@@ -117,9 +117,10 @@ fn known(values: impl Iterator<Item = Option<f64>>) -> Option<Statistic> {
     (!values.is_empty()).then(|| Statistic::of(values))
 }
 
-fn errors<'a>(wrong: impl Iterator<Item = &'a Wrong> + Clone) -> Errors {
-    let classes = wrong.clone().map(|wrong| wrong.by_class.len()).max().unwrap_or_default();
-    let over = |of: &dyn Fn(&Wrong) -> f64| Statistic::of(wrong.clone().map(of).collect());
+fn errors(trained: &[&Trained], split: fn(&Trained) -> &Wrong) -> Errors {
+    let wrong = || trained.iter().map(|trained| split(trained));
+    let classes = wrong().map(|wrong| wrong.by_class.len()).max().unwrap_or_default();
+    let over = |of: &dyn Fn(&Wrong) -> f64| Statistic::of(wrong().map(of).collect());
     let by_class = |of: fn(&Wrong) -> &[usize]| -> Vec<Statistic> {
         let count = |class: usize| over(&|w| of(w).get(class).map_or(0.0, |&count| count as f64));
         (0..classes).map(count).collect()

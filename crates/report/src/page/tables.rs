@@ -164,13 +164,12 @@ fn errors(class: usize, arms: &[&str], mark: &Mark<'_>, summary: &Summary) -> Re
         return Err(mark.error(format!("class {class} of {}", counts.len())));
     };
     let all: f64 = counts.iter().map(|count| count.mean).sum();
-    let whole = |number: f64| numbers::count(number.round() as u64);
     let mut heading = vec!["arm".to_owned(), "teacher".to_owned()];
     if biased {
         heading.push("constant".to_owned());
     }
-    heading.push(format!("errors of {}", whole(all)));
-    heading.push(format!("of them on the {} of class {class}", whole(of_class.mean)));
+    heading.push(format!("errors of {}", numbers::whole(all)));
+    heading.push(format!("of them on the {} of class {class}", numbers::whole(of_class.mean)));
     let mut lines = Lines::with_heading(&heading);
     for arm in known {
         let teachers = arm.taught.as_ref().map(|taught| taught.teachers.join(", "));
