@@ -53,8 +53,6 @@
 //! | [`DisturbLabel`] | a noisy sample of label smoothing: labels replaced at random, anew every epoch |
 //! | [`LabelNoise`] | experiments with labels that are wrong for good |
 //!
-//! [`PaddedLabels`] are for labels of which some do not count, whatever is made of them.
-//!
 //! A [`Schedule`] is a number that changes while training: an ε, or the weight of a loss.
 //!
 //! # What smoothing does not do
@@ -89,7 +87,6 @@ mod histogram;
 mod matrix;
 mod mixing;
 mod noise;
-mod padding;
 mod schedule;
 mod settings;
 mod smoothing;
@@ -107,7 +104,6 @@ pub use matrix::{
 };
 pub use mixing::{CutMix, MixBox, MixBy, MixPlan, MixedLabels, Mixup};
 pub use noise::LabelNoise;
-pub use padding::PaddedLabels;
 pub use schedule::{Decay, Schedule};
 pub use smoothing::{
     Amount, Convention, Dense, FusedTarget, Masses, MassesBy, NegativeEpsilon, Prior, Smoothing,
