@@ -1,7 +1,7 @@
 //! The vocabulary that every softlabel crate speaks.
 //!
 //! Values that can be wrong are checked once, when they are made, and carry the proof in their type from then on:
-//! an [`Epsilon`] lies in [0, 1], a [`Temperature`] is positive and finite, [`Labels`] lie below their class count,
+//! an [`Epsilon`] lies in [0, 1], a [`Temperature`] is positive and finite, [`Labels`] lie below their class count, and so do [`MaskedLabels`] where they are not ignored,
 //! [`Logits`] hold no NaN, the rows of [`Probabilities`] sum to one.
 //! Everything downstream takes these types and has nothing left to check or to guess.
 //!
@@ -22,6 +22,7 @@
 
 mod error;
 mod labels;
+mod masked_labels;
 pub mod number;
 mod predictions;
 mod reduction;
@@ -30,6 +31,7 @@ mod values;
 
 pub use error::{Error, Result};
 pub use labels::Labels;
+pub use masked_labels::{ClassLabels, MaskedLabels};
 pub use predictions::{LogProbabilities, Logits, Matrix, Probabilities};
 pub use reduction::{Normalizer, Reduction};
 pub use scalar::Scalar;

@@ -50,8 +50,8 @@
 //! - `doc-only`: type-checks and documents all of it without a libtorch.
 
 pub use softlabel_core::{
-    Epsilon, Error, Fraction, Labels, LogProbabilities, Logits, Normalizer, Probabilities,
-    Reduction, Result, Scalar, Temperature,
+    ClassLabels, Epsilon, Error, Fraction, Labels, LogProbabilities, Logits, MaskedLabels,
+    Normalizer, Probabilities, Reduction, Result, Scalar, Temperature,
 };
 
 pub use softlabel_data as data;

@@ -9,7 +9,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Epsilon, Fraction, Labels};
+use softlabel_core::{ClassLabels, Epsilon, Fraction};
 
 use crate::{Convention, Result, Smoothing};
 
@@ -51,20 +51,23 @@ impl DisturbLabel {
     /// The labels of one epoch. Give every epoch a seed of its own, or the same labels are replaced each time.
     ///
     /// The random stream depends on `seed` alone and is the same on every machine.
-    /// Two draws a label, so what becomes of one does not depend on the others.
+    /// Two draws a label, so what becomes of one does not depend on the others. Ignored positions of
+    /// [`MaskedLabels`](softlabel_core::MaskedLabels) stay ignored, and no label becomes ignored.
     ///
     /// # Errors
     /// None today; reserved for labels that could not be checked.
-    pub fn disturb(&self, labels: &Labels, seed: u64) -> Result<Labels> {
+    pub fn disturb<L: ClassLabels>(&self, labels: &L, seed: u64) -> Result<L> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let classes = labels.classes();
-        let disturb = |label: usize| {
+        // Drawn as u64, so that the stream is the same on machines of any word size; below the class count.
+        #[allow(clippy::cast_possible_truncation)]
+        let disturb = |label: Option<usize>| {
             let is_disturbed = random.random::<f64>() < self.rate.get();
-            let other = random.random_range(0..classes as u64);
-            if is_disturbed { other } else { label as u64 }
+            let other = random.random_range(0..classes as u64) as usize;
+            if is_disturbed { other } else { label.unwrap_or(0) }
         };
-        let disturbed: Vec<u64> = labels.iter().map(disturb).collect();
-        Ok(Labels::new(&disturbed, classes)?)
+        let disturbed: Vec<usize> = labels.each().map(disturb).collect();
+        Ok(labels.relabelled(&disturbed)?)
     }
 
     /// What it does on average: label smoothing with ε = γ.

@@ -55,6 +55,13 @@
 //!
 //! A [`Schedule`] is a number that changes while training: an ε, or the weight of a loss.
 //!
+//! # Padding and other ignored positions
+//!
+//! What takes [`Labels`](softlabel_core::Labels) takes [`MaskedLabels`](softlabel_core::MaskedLabels) too, which know
+//! their ignore index. Dense rows of ignored positions are 0, accumulators do not count them, noise and
+//! [`DisturbLabel`] leave them as they are, and a sample that is mixed with an ignored one is ignored.
+//! A soft row cannot say that it counts for nothing, so losses take a mask beside soft rows.
+//!
 //! # What smoothing does not do
 //!
 //! - It usually gives a small gain in accuracy, not always: in Mukhoti et al. 2020, on CIFAR-10, ε = 0.05 made the

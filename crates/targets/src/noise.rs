@@ -12,7 +12,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Fraction, Labels};
+use softlabel_core::{ClassLabels, Fraction};
 
 use crate::distribution::check_rows;
 use crate::matrix::check_square;
@@ -136,21 +136,33 @@ impl LabelNoise {
     /// The labels that would be observed: each drawn from its row of the transition matrix.
     ///
     /// The random stream depends on `seed` alone and is the same on every machine.
-    /// One draw a label, so the noise of a sample does not depend on the labels of the others.
+    /// One draw a label, so the noise of a sample does not depend on the labels of the others, nor on whether they are
+    /// ignored. Ignored positions of [`MaskedLabels`](softlabel_core::MaskedLabels) stay ignored, and no label becomes
+    /// ignored.
     ///
     /// # Errors
     /// As [`transition_matrix`](Self::transition_matrix).
-    pub fn corrupt(&self, labels: &Labels, seed: u64) -> Result<Labels> {
+    ///
+    /// ```
+    /// use softlabel_core::MaskedLabels;
+    /// use softlabel_targets::LabelNoise;
+    ///
+    /// let labels = MaskedLabels::new(&[0, -100, 2], 3, -100)?;
+    /// assert_eq!(LabelNoise::pair_flip(1.0)?.corrupt(&labels, 7)?.to_vec(), [1, -100, 0]);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    pub fn corrupt<L: ClassLabels>(&self, labels: &L, seed: u64) -> Result<L> {
         let classes = labels.classes();
         let transitions = self.transition_matrix(classes)?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let observe = |label: usize| {
-            let row = &transitions[label * classes..(label + 1) * classes];
+        let observe = |label: Option<usize>| {
             let draw = random.random::<f64>();
-            draw_from(row, label, draw)
+            label.map_or(0, |label| {
+                draw_from(&transitions[label * classes..(label + 1) * classes], label, draw)
+            })
         };
-        let observed: Vec<usize> = labels.iter().map(observe).collect();
-        Ok(Labels::new(&observed, classes)?)
+        let observed: Vec<usize> = labels.each().map(observe).collect();
+        Ok(labels.relabelled(&observed)?)
     }
 }
 
@@ -234,6 +246,7 @@ impl From<LabelNoise> for Settings {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use softlabel_core::{Labels, MaskedLabels};
 
     use super::*;
 
@@ -321,6 +334,22 @@ mod tests {
                     prop_assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
                 }
             }
+        }
+
+        #[test]
+        fn ignored_labels_stay_and_change_nothing_elsewhere(
+            ignored in proptest::collection::vec(any::<bool>(), 60),
+            rate in 0.0..=1.0,
+        ) {
+            let whole = cycling(60, 4);
+            let with_ignored = |labels: &Labels| {
+                let each = labels.iter().zip(&ignored);
+                each.map(|(label, &ignored)| if ignored { -100 } else { label as i64 }).collect::<Vec<_>>()
+            };
+            let masked = MaskedLabels::new(&with_ignored(&whole), 4, -100).unwrap();
+            let noise = LabelNoise::symmetric(rate).unwrap();
+            let expected = with_ignored(&noise.corrupt(&whole, 5).unwrap());
+            prop_assert_eq!(noise.corrupt(&masked, 5).unwrap().to_vec(), expected);
         }
 
         #[test]

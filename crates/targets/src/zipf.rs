@@ -15,7 +15,7 @@
 //! ECCV 2022 (their code has 1/rank, α = 1). Zhou et al. 2025 (MaxSup) report no gain on ImageNet: 76.21 against 76.16 %.
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Epsilon, Error as Core, Labels, Logits, Scalar};
+use softlabel_core::{ClassLabels, Epsilon, Error as Core, Logits, Scalar};
 
 use crate::distribution::check_count;
 use crate::{Error, Result};
@@ -61,44 +61,47 @@ impl ZipfSmoothing {
         self.exponent
     }
 
-    /// d for each row, row-major `[rows, classes]`: 0 at the label, falling off with the rank elsewhere.
+    /// d for each row, row-major `[rows, classes]`: 0 at the label, falling off with the rank elsewhere. All of a row is
+    /// 0 where its label is ignored, as those of [`MaskedLabels`](softlabel_core::MaskedLabels) may be.
     ///
     /// # Errors
     /// If rows or classes are not as many as the labels say, [`Error::TooFewClasses`] below two classes.
-    pub fn non_target_rows<T: Scalar>(
+    pub fn non_target_rows<T: Scalar, L: ClassLabels>(
         &self,
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        labels: &L,
     ) -> Result<Vec<f32>> {
         self.mixed(logits, labels, Epsilon::new(1.0)?)
     }
 
-    /// (1 − ε)·onehot + ε·d for each row, row-major `[rows, classes]`.
+    /// (1 − ε)·onehot + ε·d for each row, row-major `[rows, classes]`; 0 where a label is ignored, which a loss leaves
+    /// out by a mask beside its soft rows.
     ///
     /// # Errors
     /// As [`non_target_rows`](Self::non_target_rows).
-    pub fn rows<T: Scalar>(
+    pub fn rows<T: Scalar, L: ClassLabels>(
         &self,
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        labels: &L,
         epsilon: Epsilon,
     ) -> Result<Vec<f32>> {
         self.mixed(logits, labels, epsilon)
     }
 
     #[allow(clippy::cast_possible_truncation)] // Computed in f64, rounded once.
-    fn mixed<T: Scalar>(
+    fn mixed<T: Scalar, L: ClassLabels>(
         self,
         logits: &Logits<'_, T>,
-        labels: &Labels,
+        labels: &L,
         epsilon: Epsilon,
     ) -> Result<Vec<f32>> {
         let classes = labels.classes();
         if classes < 2 {
             return Err(Error::TooFewClasses { what: "zipf smoothing", classes });
         }
-        if (logits.rows(), logits.classes()) != (labels.len(), classes) {
-            let expected = format!("{} rows of {classes} classes", labels.len());
+        let count = labels.each().len();
+        if (logits.rows(), logits.classes()) != (count, classes) {
+            let expected = format!("{count} rows of {classes} classes");
             let found = format!("{} rows of {}", logits.rows(), logits.classes());
             return Err(Core::mismatch("logits", expected, found).into());
         }
@@ -107,8 +110,9 @@ impl ZipfSmoothing {
         let sum: f64 = by_rank.iter().sum();
         let mut rows = vec![0.0; logits.as_slice().len()];
         let mut ranked = Vec::with_capacity(classes);
-        let each = rows.chunks_exact_mut(classes).zip(logits.matrix().iter()).zip(labels.iter());
+        let each = rows.chunks_exact_mut(classes).zip(logits.matrix().iter()).zip(labels.each());
         for ((row, scores), label) in each {
+            let Some(label) = label else { continue };
             ranked.clear();
             ranked.extend((0..classes).filter(|&class| class != label));
             // Stable: equal scores stay in the order of the classes.
@@ -142,9 +146,23 @@ impl From<ZipfSmoothing> for Settings {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use softlabel_core::{Labels, MaskedLabels};
 
     use super::*;
     use crate::Smoothing;
+
+    #[test]
+    fn an_ignored_row_is_empty_and_changes_no_other() {
+        let zipf = ZipfSmoothing::new(1.0).unwrap();
+        let logits = Logits::new(&[0.5f32, 3.0, 2.0, 1.0, 2.0, 3.0], 3).unwrap();
+        let masked = MaskedLabels::new(&[-100, 1], 3, -100).unwrap();
+        let whole = zipf.non_target_rows(&logits, &Labels::new(&[0, 1], 3).unwrap()).unwrap();
+        let rows = zipf.non_target_rows(&logits, &masked).unwrap();
+        assert_eq!(rows[..3], [0.0; 3]);
+        assert_eq!(rows[3..], whole[3..]);
+        let mixed = zipf.rows(&logits, &masked, Epsilon::new(0.1).unwrap()).unwrap();
+        assert_eq!(mixed[..3], [0.0; 3]);
+    }
 
     #[test]
     fn ties_and_masked_classes_have_ranks_too() {

@@ -5,7 +5,7 @@
 //! [`lend_logits`] and [`lend_probabilities`] copy nothing and want a contiguous CPU tensor of the very dtype;
 //! [`to_logits`] copies, from any device, layout and narrower dtype. Which of the two happens is the caller's word.
 
-use softlabel_core::{Labels, LogProbabilities, Logits, Probabilities, Scalar};
+use softlabel_core::{Labels, LogProbabilities, Logits, MaskedLabels, Probabilities, Scalar};
 use tch::{Device, Kind, Tensor};
 
 use crate::slices::{self, slice};
@@ -136,11 +136,36 @@ fn last_axis(tensor: &Tensor, what: &'static str) -> Result<usize> {
 /// [`Error::Kind`] unless the dtype is an integer,
 /// [`LabelOutOfRange`](softlabel_core::Error::LabelOutOfRange) with the first bad label.
 pub fn to_labels(labels: &Tensor, classes: usize) -> Result<Labels> {
+    Ok(Labels::new(&label_values(labels)?, classes)?)
+}
+
+/// The same where some are ignored, as padding is.
+///
+/// # Errors
+/// As [`to_labels`]; the ignore index is no bad label.
+///
+/// ```
+/// use softlabel_tensor::to_masked_labels;
+/// use tch::Tensor;
+///
+/// let labels = to_masked_labels(&Tensor::from_slice(&[2i64, -100, 0]), 3, -100)?;
+/// assert_eq!(labels.iter().collect::<Vec<_>>(), [Some(2), None, Some(0)]);
+/// # Ok::<(), softlabel_tensor::Error>(())
+/// ```
+pub fn to_masked_labels(
+    labels: &Tensor,
+    classes: usize,
+    ignore_index: i64,
+) -> Result<MaskedLabels> {
+    Ok(MaskedLabels::new(&label_values(labels)?, classes, ignore_index)?)
+}
+
+fn label_values(labels: &Tensor) -> Result<Vec<i64>> {
     let found = labels.f_kind()?;
     if !matches!(found, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64) {
         return Err(Error::Kind { what: "labels", expected: "an integer dtype", found });
     }
-    Ok(Labels::new(&to_vec::<i64>(labels)?, classes)?)
+    to_vec::<i64>(labels)
 }
 
 fn to_vec<T: tch::kind::Element + Copy>(tensor: &Tensor) -> Result<Vec<T>> {

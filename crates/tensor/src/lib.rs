@@ -12,7 +12,7 @@
 //! [`ScriptModule`] is a TorchScript module that is sure not to train, [`MappedFile`] a file as bytes in memory.
 //!
 //! ```
-//! use softlabel_tensor::{to_labels, to_logits};
+//! use softlabel_tensor::{to_labels, to_masked_labels, to_logits};
 //! use tch::Tensor;
 //!
 //! let logits = Tensor::from_slice(&[2.0f32, 1.0, 0.0, 3.0]).view((2, 2));
@@ -38,7 +38,7 @@ pub mod slices;
 pub mod threads;
 
 pub use convert::{
-    Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_logits,
+    Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_masked_labels, to_logits,
 };
 pub use device::DeviceChoice;
 pub use error::{Error, Result};

@@ -112,8 +112,13 @@ impl<'a> Criterion<'a> {
     /// The loss of a step from what the last layer sees, whose logits are never there as a whole.
     pub(crate) fn fused_loss(&mut self, head: LinearHead<'_>, step: &Step<'_>) -> Result<Tensor> {
         let Self { labels, teaching } = self;
-        let smoothing = labels.smoothing(step.index)?;
-        let hard = cross_entropy(labels.settings, smoothing, labels.device)?;
+        labels.begin(step.index)?;
+        let hard = match &labels.sum {
+            Sum::CrossEntropy(hard) => hard.clone(),
+            Sum::Terms(_) => {
+                cross_entropy(labels.settings, labels.smoothing(step.index)?, labels.device)?
+            }
+        };
         if let Some(teaching) = teaching {
             teaching.begin(step.index)?;
         }
@@ -154,7 +159,7 @@ impl<'a> LabelLoss<'a> {
             .transpose()?;
         let epsilons = settings.smoothing.of_samples();
         let epsilons = epsilons.map(|file| file.read(samples, EPSILONS, UNIT)).transpose()?;
-        let sum = Sum::CrossEntropy(CrossEntropy::new());
+        let sum = Sum::CrossEntropy(cross_entropy(settings, Smoothing::NONE, device)?);
         let mut loss =
             Self { settings, device, steps, sum, soft_labels, epsilons, online, history };
         loss.smooth(loss.smoothing(0)?)?;
@@ -170,15 +175,21 @@ impl<'a> LabelLoss<'a> {
     }
 
     fn smooth(&mut self, smoothing: Smoothing) -> Result<()> {
-        let cross_entropy = cross_entropy(self.settings, smoothing, self.device)?;
-        self.sum = if self.settings.is_cross_entropy() {
-            Sum::CrossEntropy(cross_entropy)
-        } else {
-            let terms = self.settings.terms.iter();
-            let add = |sum: Objective, term: &crate::recipe::Term| sum.plus(1.0, term.loss.clone());
-            let sum = terms.fold(Objective::new(cross_entropy), add);
-            Sum::Terms(sum.with_reduction(Reduction::Mean(self.settings.mean_over.normalizer())))
-        };
+        match &mut self.sum {
+            Sum::CrossEntropy(loss) if self.settings.is_cross_entropy() => {
+                loss.set_smoothing(smoothing);
+            }
+            sum => {
+                let cross_entropy = cross_entropy(self.settings, smoothing, self.device)?;
+                let terms = self.settings.terms.iter();
+                let add = |all: Objective, term: &crate::recipe::Term| {
+                    all.plus(1.0, term.loss.clone())
+                };
+                let all = terms.fold(Objective::new(cross_entropy), add);
+                let mean = Reduction::Mean(self.settings.mean_over.normalizer());
+                *sum = Sum::Terms(all.with_reduction(mean));
+            }
+        }
         Ok(())
     }
 

@@ -58,7 +58,17 @@ where
                 return weighted::<T, V>(problem, uniform, scratch);
             }
             Dense::Vector(values) => values.as_ptr(),
-            Dense::Matrix(values) => values[target.points[0].class * classes..].as_ptr(),
+            Dense::Matrix(values) => {
+                let [first, second] =
+                    target.points.map(|point| values[point.class * classes..].as_ptr());
+                if problem.target.second.is_some() {
+                    let shares = [target.dense, target.second_dense];
+                    blend_rows::<T, V>([first, second], shares, classes, scratch);
+                    let blended = Spread { uniform: target.uniform, ..Spread::ready(scratch) };
+                    return weighted::<T, V>(problem, blended, scratch);
+                }
+                first
+            }
             Dense::Rows(rows) => {
                 let at = row * classes;
                 if let Some(values) = T::Sum::same_rows(rows) {
@@ -116,6 +126,38 @@ where
         );
     }
     Spread::ready(scratch)
+}
+
+/// a·x + b·y of two rows.
+///
+/// # Safety
+/// `size` numbers can be read from each and written.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn blend_rows<T, V>(
+    [x, y]: [*const T::Sum; 2],
+    [a, b]: [T::Sum; 2],
+    size: usize,
+    to: *mut T::Sum,
+) where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Write<T>,
+{
+    let (a, b) = (V::splat(a), V::splat(b));
+    // SAFETY: offsets stay below `size`.
+    unsafe {
+        sweep!(size, V::LANES;
+            (_slot, at) {
+                let second = V::load(y.add(at)).mul(b);
+                V::load(x.add(at)).mul_add(a, second).store(to.add(at));
+            }
+            (_slot, at, count) {
+                let second = read_part::<V, T::Sum>(y.add(at), count).mul(b);
+                let first = read_part::<V, T::Sum>(x.add(at), count);
+                first.mul_add(a, second).write_part(to.add(at), count);
+            }
+        );
+    }
 }
 
 /// Numbers of another type.

@@ -5,7 +5,7 @@ use super::Accumulator;
 use super::element::Element;
 use super::element::sealed::Convert;
 use super::problem::Problem;
-use super::target::{MassesBy, SecondShare, Target};
+use super::target::{Dense, MassesBy, Target, blend};
 use super::vector::MOST_LANES;
 
 /// No tile has more lanes.
@@ -27,6 +27,8 @@ pub(super) struct LaneTargets<A> {
     pub(super) uniform: [A; WIDTH],
     /// By which the dense row is multiplied.
     pub(super) dense: [A; WIDTH],
+    /// By which the row of a matrix is multiplied that the second label has.
+    pub(super) second_dense: [A; WIDTH],
 }
 
 impl<A: Accumulator> LaneTargets<A> {
@@ -38,6 +40,7 @@ impl<A: Accumulator> LaneTargets<A> {
         masses: [[A::ZERO; WIDTH]; 2],
         uniform: [A::ZERO; WIDTH],
         dense: [A::ZERO; WIDTH],
+        second_dense: [A::ZERO; WIDTH],
     };
 
     /// Those of `rows` rows, one a lane, of vectors of `lanes`; lanes beyond have what they had.
@@ -97,13 +100,24 @@ impl<A: Accumulator> LaneTargets<A> {
         if let (Some(second), Some(_)) = (target.second, labels) {
             self.points = 2;
             self.set_classes(1, &second.labels[range.clone()]);
+            let is_matrix = matches!(target.dense, Dense::Matrix(_));
             for lane in 0..rows {
-                let share = match second.share {
-                    SecondShare::One(share) => share,
-                    SecondShare::Rows(shares) => shares[first + lane],
-                };
+                let share = second.share.get(first + lane);
+                let mut others = label[lane];
+                let mut other_dense = self.dense[lane];
+                if let MassesBy::Class(masses) = target.masses {
+                    let masses = masses[self.classes[1][lane]];
+                    (others, other_dense) = (masses.label, masses.dense);
+                    self.uniform[lane] = blend(self.uniform[lane], masses.uniform, share);
+                }
                 self.masses[0][lane] = (A::ONE - share) * label[lane];
-                self.masses[1][lane] = share * label[lane];
+                self.masses[1][lane] = share * others;
+                if is_matrix {
+                    self.dense[lane] = (A::ONE - share) * self.dense[lane];
+                    self.second_dense[lane] = share * other_dense;
+                } else {
+                    self.dense[lane] = blend(self.dense[lane], other_dense, share);
+                }
             }
         }
         if !self.all_count {
@@ -112,6 +126,7 @@ impl<A: Accumulator> LaneTargets<A> {
                 self.masses[1][lane] = A::ZERO;
                 self.uniform[lane] = A::ZERO;
                 self.dense[lane] = A::ZERO;
+                self.second_dense[lane] = A::ZERO;
             }
         }
     }

@@ -134,6 +134,7 @@ impl<'a, T: Element> Problem<'a, T> {
                 has_label: false,
                 uniform: masses.uniform,
                 dense: masses.dense,
+                second_dense: T::Sum::ZERO,
             };
             let spread = |class| target.spread(&row, class, 0, classes);
             problem.shared_spread = Some((0..classes).map(spread).collect());

@@ -1,8 +1,9 @@
 //! What a batch of rows is compared with, and the check that it fits.
 //!
 //! t_k = w_k·(u + s·d_k) + m·\[k = y\], where u, s and m are the [`Masses`] of a row, d its
-//! [`Dense`] row, w the class weights and y the label; with a [`Second`] label y′ and its share λ
-//! the last term is (1 − λ)·m·\[k = y\] + λ·m·\[k = y′\].
+//! [`Dense`] row, w the class weights and y the label. With a [`Second`] label y′ and its share λ
+//! it is (1 − λ)·t_k(y) + λ·t_k(y′), the mixture of what the two labels would have each: where
+//! masses are not by class and d is no row of a matrix, only m is shared.
 //! Everything but Rows is of one number a class, a row of the label or a sample, so that the usual
 //! targets (smoothed, off-target, by class, by sample, mixed) are described without being written
 //! out.
@@ -95,12 +96,12 @@ impl DenseRows<'_> {
     }
 }
 
-/// A second label a row, which takes a share of the label's mass (mixup, CutMix).
+/// A second label a row, whose target has a share in that of the row (mixup, CutMix).
 #[derive(Debug, Clone, Copy)]
 pub struct Second<'a, A> {
     /// y′ of every row; looked at only where the row counts.
     pub labels: &'a [i64],
-    /// λ: the label keeps (1 − λ)·m, the second label gets λ·m.
+    /// λ: the target is (1 − λ)·t(y) + λ·t(y′).
     pub share: SecondShare<'a, A>,
 }
 
@@ -111,6 +112,17 @@ pub enum SecondShare<'a, A> {
     One(A),
     /// One a row.
     Rows(&'a [A]),
+}
+
+impl<A: Copy> SecondShare<'_, A> {
+    /// That of a row.
+    #[inline(always)]
+    pub(crate) fn get(&self, row: usize) -> A {
+        match self {
+            SecondShare::One(share) => *share,
+            SecondShare::Rows(shares) => shares[row],
+        }
+    }
 }
 
 /// What a batch of rows is compared with.
@@ -124,7 +136,7 @@ pub struct Target<'a, A> {
     pub dense: Dense<'a, A>,
     /// w: multiplies u + s·d_k, not m.
     pub class_weights: Option<&'a [A]>,
-    /// A label the label's mass is shared with.
+    /// A label with whose target that of the label is mixed.
     pub second: Option<Second<'a, A>>,
     /// Rows with this label do not count.
     pub ignore_index: Option<i64>,
@@ -354,6 +366,14 @@ pub(crate) struct RowTarget<A> {
     pub(crate) has_label: bool,
     pub(crate) uniform: A,
     pub(crate) dense: A,
+    /// What the row of a matrix that the second label has is multiplied by; 0 where there is none.
+    pub(crate) second_dense: A,
+}
+
+/// a + λ·(b − a): exactly a where b is a.
+#[inline(always)]
+pub(crate) fn blend<A: Real>(a: A, b: A, share: A) -> A {
+    share.mul_add(b - a, a)
 }
 
 impl<A: Real> RowTarget<A> {
@@ -384,21 +404,31 @@ impl<A: super::Accumulator> Target<'_, A> {
             MassesBy::Row(masses) => masses[row],
         };
         let label = if self.labels.is_some() { masses.label } else { A::ZERO };
-        let mut points = [Point { class, mass: label }, Point { class, mass: A::ZERO }];
-        if let Some(second) = self.second {
-            let share = match second.share {
-                SecondShare::One(share) => share,
-                SecondShare::Rows(shares) => shares[row],
-            };
-            points[0].mass = (A::ONE - share) * label;
-            points[1] = Point { class: second.labels[row] as usize, mass: share * label };
-        }
-        RowTarget {
-            points,
+        let mut target = RowTarget {
+            points: [Point { class, mass: label }, Point { class, mass: A::ZERO }],
             has_label: self.labels.is_some(),
             uniform: masses.uniform,
             dense: masses.dense,
+            second_dense: A::ZERO,
+        };
+        if let Some(second) = self.second {
+            let share = second.share.get(row);
+            let class = second.labels[row] as usize;
+            let others = match self.masses {
+                MassesBy::Class(each) => each[class],
+                MassesBy::All(_) | MassesBy::Row(_) => masses,
+            };
+            target.points[0].mass = (A::ONE - share) * label;
+            target.points[1] = Point { class, mass: share * others.label };
+            target.uniform = blend(masses.uniform, others.uniform, share);
+            if let Dense::Matrix(_) = self.dense {
+                target.dense = (A::ONE - share) * masses.dense;
+                target.second_dense = share * others.dense;
+            } else {
+                target.dense = blend(masses.dense, others.dense, share);
+            }
         }
+        target
     }
 
     /// w_k·(u + s·d_k): the mass of a class without that of a label. `element` is where the
@@ -410,13 +440,17 @@ impl<A: super::Accumulator> Target<'_, A> {
         element: usize,
         classes: usize,
     ) -> A {
-        let dense = match self.dense {
-            Dense::None => None,
-            Dense::Vector(values) => Some(values[class]),
-            Dense::Matrix(values) => Some(values[row.points[0].class * classes + class]),
-            Dense::Rows(rows) => Some(rows.get(element)),
+        let of = |dense: A| dense.mul_add(row.dense, row.uniform);
+        let mass = match self.dense {
+            Dense::None => row.uniform,
+            Dense::Vector(values) => of(values[class]),
+            Dense::Matrix(values) => {
+                let at = |point: Point<A>| values[point.class * classes + class];
+                let [first, second] = row.points.map(at);
+                second.mul_add(row.second_dense, of(first))
+            }
+            Dense::Rows(rows) => of(rows.get(element)),
         };
-        let mass = dense.map_or(row.uniform, |dense| dense.mul_add(row.dense, row.uniform));
         self.class_weights.map_or(mass, |weights| weights[class] * mass)
     }
 }

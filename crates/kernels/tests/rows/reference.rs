@@ -265,18 +265,38 @@ where
 
     /// t_k of a row that counts, and the sum of the sizes of its terms.
     fn mass(&self, row: usize, class: usize) -> (f64, f64) {
+        let ([spread, label], [spread_size, label_size]) =
+            self.mass_of(row, class, self.label(row));
+        let Some(second) = &self.second else { return (spread + label, spread_size + label_size) };
+        let share = second.one.map_or_else(|| second.rows[row].get(), Number::get);
+        let second = usize::try_from(second.labels[row]).unwrap();
+        let ([other_spread, other_label], [other_spread_size, other_label_size]) =
+            self.mass_of(row, class, Some(second));
+        let blend = |a: f64, b: f64| (1.0 - share) * a + share * b;
+        let size = |a: f64, b: f64| (1.0 + share.abs()) * a + share.abs() * b;
+        let is_by_label = matches!(self.masses, OwnedMasses::Class(_))
+            || matches!(self.dense, OwnedDense::Matrix(_));
+        let (spread, spread_size) = if is_by_label {
+            (blend(spread, other_spread), size(spread_size, other_spread_size))
+        } else {
+            (spread, spread_size)
+        };
+        let label_size = size(label_size, other_label_size);
+        (spread + blend(label, other_label), spread_size + label_size)
+    }
+
+    /// What a label alone leads to: w_k·(u + s·d_k) and m·[k = y], and the sizes of their terms.
+    fn mass_of(&self, row: usize, class: usize, label: Option<usize>) -> ([f64; 2], [f64; 2]) {
         let masses = match &self.masses {
             OwnedMasses::All(masses) => *masses,
-            OwnedMasses::Class(masses) => masses[self.label(row).unwrap()],
+            OwnedMasses::Class(masses) => masses[label.unwrap()],
             OwnedMasses::Row(masses) => masses[row],
         };
         let at = self.element(row, class);
         let dense = match &self.dense {
             OwnedDense::None => 0.0,
             OwnedDense::Vector(values) => values[class].get(),
-            OwnedDense::Matrix(values) => {
-                values[self.label(row).unwrap() * self.classes + class].get()
-            }
+            OwnedDense::Matrix(values) => values[label.unwrap() * self.classes + class].get(),
             OwnedDense::F32(values) => values[at].get(),
             OwnedDense::F64(values) => values[at].get(),
             OwnedDense::Bf16(values) => values[at].get(),
@@ -285,24 +305,10 @@ where
         };
         let weight = self.weights.as_ref().map_or(1.0, |weights| weights[class].get());
         let (uniform, dense) = (masses.uniform.get(), masses.dense.get() * dense);
-        let mut mass = weight * (uniform + dense);
-        let mut size = weight.abs() * (uniform.abs() + dense.abs());
-        let label = masses.label.get();
-        let share = self
-            .second
-            .as_ref()
-            .map_or(0.0, |second| second.one.map_or_else(|| second.rows[row].get(), Number::get));
-        if self.label(row) == Some(class) {
-            mass += (1.0 - share) * label;
-            size += (1.0 + share.abs()) * label.abs();
-        }
-        if let Some(second) = &self.second
-            && usize::try_from(second.labels[row]) == Ok(class)
-        {
-            mass += share * label;
-            size += (share * label).abs();
-        }
-        (mass, size)
+        let spread = weight * (uniform + dense);
+        let spread_size = weight.abs() * (uniform.abs() + dense.abs());
+        let label = if label == Some(class) { masses.label.get() } else { 0.0 };
+        ([spread, label], [spread_size, label.abs()])
     }
 
     pub fn truth(&self, row: usize) -> Truth {

@@ -217,6 +217,25 @@ where
         case.check();
         case.dense = OwnedDense::Vector(distribution(&mut random, classes));
         case.check();
+        // Each label with masses of its own.
+        let class = |_| masses(random.unit(), random.unit() / classes as f64, random.unit());
+        case.masses = OwnedMasses::Class((0..classes).map(class).collect());
+        case.check();
+        case.weights = Some(random.units(classes));
+        case.ignored = Some((0..rows).map(|row| row % 5 == 3).collect());
+        case.check();
+        case.dense = OwnedDense::None;
+        case.check();
+        // And with a row of its own.
+        if classes <= 130 || classes == 1128 {
+            let matrix = (0..classes).flat_map(|_| distribution(&mut random, classes));
+            case.dense = OwnedDense::Matrix(matrix.collect());
+            case.check();
+            case.weights = None;
+            case.check();
+            case.masses = OwnedMasses::All(masses(0.5, 0.2 / classes as f64, 0.3));
+            case.check();
+        }
     });
 }
 

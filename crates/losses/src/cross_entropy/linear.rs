@@ -59,7 +59,7 @@ const FEWEST_ROWS: usize = 64;
 /// assert!((weight.grad().double_value(&[2, 1]) + 2.0 * 2.0 / 3.0).abs() < 1e-15);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LinearCrossEntropy {
     loss: CrossEntropy,
     rows_at_a_time: Option<usize>,

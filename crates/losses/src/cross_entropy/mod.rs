@@ -17,8 +17,8 @@
 //!
 //! On CPU tensors by the fused kernels of [`softlabel_kernels::rows`]: the logits are read once, and the gradient, which
 //! is computed with the loss, is written once, into a buffer of its own or [over the
-//! logits](CrossEntropy::forward_in_place). No row of a target that is described by its labels is built, except for
-//! mixed labels whose classes differ in weight, ε or prior, and no log-probability is kept. What is neither contiguous nor `[N, K, ..]` with the classes second is copied first.
+//! logits](CrossEntropy::forward_in_place). No row of a target that is described by its labels is built, and no
+//! log-probability is kept. What is neither contiguous nor `[N, K, ..]` with the classes second is copied first.
 //! On other devices, and [where it is asked for](CrossEntropy::with_second_derivatives), by libtorch's operators.
 //!
 //! # Sources
@@ -107,9 +107,11 @@ pub struct CrossEntropyOutput {
 /// assert_eq!(loss.double_value(&[1, 0, 0]), 0.0);
 /// # Ok::<(), softlabel_losses::Error>(())
 /// ```
+///
+/// A clone shares what was worked out of the smoothing and the class weights, K² numbers for a prior that is a matrix.
 #[derive(Debug, Default)]
 pub struct CrossEntropy {
-    smoothing: Smoothing,
+    smoothing: Arc<Smoothing>,
     reduction: Reduction,
     class_axis: ClassAxis,
     ignore_index: Option<i64>,
@@ -129,9 +131,33 @@ impl CrossEntropy {
     /// Smooths every target, hard or soft.
     #[must_use]
     pub fn with_smoothing(mut self, smoothing: Smoothing) -> Self {
-        self.smoothing = smoothing;
-        self.plan = Arc::default();
+        self.set_smoothing(smoothing);
         self
+    }
+
+    /// Smooths every target by something else from here on, as a schedule does from step to step. Clones that were
+    /// made before keep theirs. The same smoothing again costs nothing but the comparison.
+    ///
+    /// ```
+    /// use softlabel_losses::{CrossEntropy, Target};
+    /// use softlabel_targets::Smoothing;
+    /// use tch::Tensor;
+    ///
+    /// let logits = Tensor::from_slice(&[2.0f64, 0.0]).view((1, 2));
+    /// let label = Tensor::from_slice(&[0i64]);
+    /// let mut loss = CrossEntropy::new();
+    /// let hard = f64::try_from(loss.forward(&logits, Target::Hard(&label))?)?;
+    /// loss.set_smoothing(Smoothing::mixture(0.1)?);
+    /// let smoothed = f64::try_from(loss.forward(&logits, Target::Hard(&label))?)?;
+    /// // LS = CE + ε·(z_y − mean z).
+    /// assert!((smoothed - (hard + 0.1 * (2.0 - 1.0))).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_smoothing(&mut self, smoothing: Smoothing) {
+        if *self.smoothing != smoothing {
+            self.smoothing = Arc::new(smoothing);
+            self.plan = Arc::default();
+        }
     }
 
     /// How the losses of the samples become one number.
@@ -382,7 +408,7 @@ impl CrossEntropy {
 
     /// The same loss for a batch that is class-last.
     pub(crate) fn in_batch(&self, ignore_index: Option<i64>) -> Self {
-        Self { class_axis: ClassAxis::Last, ignore_index, ..self.with_asked(self.reduction) }
+        Self { class_axis: ClassAxis::Last, ignore_index, ..self.clone() }
     }
 
     /// The rows of a target, `[.., K]`, uniform where a sample is ignored, and which samples are.
@@ -405,13 +431,7 @@ impl CrossEntropy {
     }
 
     fn with_asked(&self, reduction: Reduction) -> Self {
-        Self {
-            smoothing: self.smoothing.clone(),
-            reduction,
-            class_weights: self.class_weights.as_ref().map(Tensor::shallow_clone),
-            plan: Arc::clone(&self.plan),
-            ..*self
-        }
+        self.clone().with_reduction(reduction)
     }
 
     /// The targets of a class count.
@@ -483,6 +503,18 @@ impl CrossEntropy {
             _ => rows.losses.f_sum(rows.losses.f_kind()?)?.f_div_scalar(divisor)?,
         };
         Ok(CrossEntropyOutput { loss, log_sum_exp: rows.log_sum_exp, correct: rows.correct })
+    }
+}
+
+impl Clone for CrossEntropy {
+    fn clone(&self) -> Self {
+        Self {
+            smoothing: Arc::clone(&self.smoothing),
+            // They were copied when they were given, and nobody writes to them.
+            class_weights: self.class_weights.as_ref().map(Tensor::shallow_clone),
+            plan: Arc::clone(&self.plan),
+            ..*self
+        }
     }
 }
 

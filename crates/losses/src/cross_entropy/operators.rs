@@ -6,7 +6,7 @@ use softlabel_targets::{Dense, MassesBy};
 use tch::{Kind, Tensor};
 
 use super::LogitOptions;
-use super::prepare::{Part, Prepared};
+use super::prepare::{Part, Prepared, smoothed_rows};
 use crate::Result;
 use crate::numeric::{computing_kind, sum_classes, weigh};
 
@@ -129,6 +129,13 @@ pub(super) fn target_rows(prepared: &Prepared, kind: Kind) -> Result<Tensor> {
         let values = Tensor::f_from_slice(values)?.f_reshape(shape)?;
         Ok(values.f_to_device(device)?.f_to_kind(kind)?)
     };
+    if prepared.second.is_some() {
+        let rows = smoothed_rows(&plan.fused, &prepared.label_rows(kind)?)?;
+        return Ok(match &plan.weights {
+            None => rows,
+            Some(weights) => rows.f_mul(&tensor(weights, &[classes])?)?,
+        });
+    }
     let ignored = prepared.ignored()?;
     let labels = match (&prepared.labels, &ignored) {
         (Some(labels), Some(ignored)) => Some(labels.f_masked_fill(ignored, 0)?),

@@ -111,7 +111,7 @@ impl Prepared {
                 Self::allowed(loss, plan, logits, labels, allowed, way)
             }
             Target::Mixed { first, second, share_of_second } => {
-                Self::mixed(loss, &plan, logits, [first, second], share_of_second, way)
+                Self::mixed(loss, plan, logits, [first, second], share_of_second)
             }
             Target::Soft(rows) => Self::soft(loss, plan, logits, rows, None, way),
             Target::Masked { rows, counted } => {
@@ -188,11 +188,10 @@ impl Prepared {
     /// Two labels a row.
     fn mixed(
         loss: &CrossEntropy,
-        plan: &Arc<Plan>,
+        plan: Arc<Plan>,
         logits: &Tensor,
         [first, second]: [&Tensor; 2],
         shares: &[f64],
-        way: Way,
     ) -> Result<Self> {
         let (first, _) = checked_labels(first, logits, loss.ignore_index, "first labels")?;
         let (second, _) = checked_labels(second, logits, loss.ignore_index, "second labels")?;
@@ -200,24 +199,12 @@ impl Prepared {
         for &share in shares {
             crate::check::share("the share of the second label", share)?;
         }
-        let masses = plan.fused.masses.clone();
-        let mut prepared = Self::planned(loss, Arc::clone(plan), logits, masses);
+        let masses = with_class_weights(&plan.fused.masses, plan.weights.as_deref());
+        let mut prepared = Self::planned(loss, plan, logits, masses);
         prepared.labels = Some(first);
         prepared.second = Some(Second { labels: second, shares: shares.to_vec() });
         prepared.count(loss.reduction, None)?;
         prepared.ignored = prepared.ignored()?;
-        let by_label = matches!(plan.fused.dense, Dense::Matrix(_))
-            || matches!(plan.fused.masses, MassesBy::Class(_))
-            || plan.weights.is_some();
-        if by_label {
-            // Two labels have two sets of masses: only a row of its own says both.
-            let rows = prepared.label_rows(computing_kind(logits)?)?;
-            let rows = smoothed_rows(&plan.fused, &rows)?;
-            prepared.part = Part::Rows(placed(rows, way)?);
-            prepared.masses = ROWS;
-            // What is still asked of a label is whether it was predicted.
-            prepared.second = None;
-        }
         Ok(prepared)
     }
 

@@ -1,7 +1,8 @@
 //! From hidden states: against the same loss on logits that are there.
 
+use softlabel_core::Epsilon;
 use softlabel_losses::{CrossEntropy, LinearCrossEntropy, Normalizer, Reduction, Target};
-use softlabel_targets::Smoothing;
+use softlabel_targets::{Convention, Ordinal, OrdinalDistance, Smoothing};
 use tch::{Kind, Tensor};
 
 use crate::support::{cycling, largest_difference, rows_of, wave};
@@ -32,7 +33,13 @@ fn losses() -> Vec<CrossEntropy> {
         CrossEntropy::new().with_smoothing(Smoothing::off_target(0.2).unwrap()).with_ignore_index(4)
     };
     let weights = wave(&[11], Kind::Double, 0.1).abs();
+    let epsilons = (0..11).map(|class| Epsilon::new(f64::from(class) / 10.0).unwrap());
+    let by_class = Smoothing::towards(epsilons.collect::<Vec<_>>(), Convention::Mixture);
+    let ordinal = Ordinal::new(OrdinalDistance::Absolute, 0.5).unwrap();
+    let by_matrix = Smoothing::towards(Epsilon::new(0.3).unwrap(), ordinal);
     vec![
+        smoothed().with_smoothing(by_class),
+        smoothed().with_smoothing(by_matrix).with_class_weights(weights.copy()),
         smoothed(),
         smoothed().with_reduction(Reduction::Sum).with_class_weights(weights),
         smoothed().with_reduction(Reduction::Mean(Normalizer::Items(100.0))),

@@ -536,3 +536,27 @@ proptest! {
         prop_assert!(largest_difference(&gradient, &truth) < 1e-7);
     }
 }
+
+#[test]
+fn a_smoothing_that_is_set_is_that_of_a_new_loss_and_not_of_clones() {
+    let logits = wave(&[7, 5], Kind::Double, 0.3);
+    let labels = cycling(&[7], 5);
+    let value = |loss: &CrossEntropy| {
+        f64::try_from(loss.forward(&logits, Target::Hard(&labels)).unwrap()).unwrap()
+    };
+    let weights = Tensor::from_slice(&[1.0, 0.5, 2.0, 0.0, 0.3]);
+    let fresh = |smoothing: &Smoothing| {
+        CrossEntropy::new()
+            .with_class_weights(weights.copy())
+            .with_smoothing(smoothing.clone())
+    };
+    let mut kept = fresh(&Smoothing::NONE);
+    let before = kept.clone();
+    let unsmoothed = value(&kept);
+    for smoothing in smoothings() {
+        kept.set_smoothing(smoothing.clone());
+        assert_eq!(kept.smoothing(), &smoothing);
+        assert_eq!(value(&kept), value(&fresh(&smoothing)), "{smoothing}");
+        assert_eq!(value(&before), unsmoothed);
+    }
+}

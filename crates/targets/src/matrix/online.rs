@@ -11,7 +11,7 @@
 //! IEEE Transactions on Image Processing 30, 2021 (a = 0.5).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Epsilon, Error as Core, Fraction, Labels, Probabilities, Scalar};
+use softlabel_core::{ClassLabels, Epsilon, Error as Core, Fraction, Probabilities, Scalar};
 
 use super::check_square;
 use crate::{ClassMatrix, Error, Result, Smoothing};
@@ -88,20 +88,23 @@ impl OnlineLabelSmoothing {
     }
 
     /// Adds a batch: the rows whose largest probability (the first of them, if several are) is the label's.
+    /// Ignored positions of [`MaskedLabels`](softlabel_core::MaskedLabels) count for nothing; their rows must be
+    /// distributions all the same.
     ///
     /// # Errors
     /// If the class counts differ, or there are not as many rows as labels.
-    pub fn update<T: Scalar>(
+    pub fn update<T: Scalar, L: ClassLabels>(
         &mut self,
         probabilities: &Probabilities<'_, T>,
-        labels: &Labels,
+        labels: &L,
     ) -> Result<()> {
         let classes = self.classes();
         for found in [probabilities.classes(), labels.classes()] {
             same("classes of online label smoothing", classes, found)?;
         }
-        same("rows of probabilities", labels.len(), probabilities.rows())?;
-        for (row, label) in probabilities.matrix().iter().zip(labels.iter()) {
+        same("rows of probabilities", labels.each().len(), probabilities.rows())?;
+        for (row, label) in probabilities.matrix().iter().zip(labels.each()) {
+            let Some(label) = label else { continue };
             let at_label: f64 = row[label].into();
             let wins = |(class, &p): (usize, &T)| {
                 if class < label { p.into() < at_label } else { p.into() <= at_label }
@@ -198,6 +201,7 @@ fn same(what: &'static str, expected: usize, found: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use softlabel_core::{Labels, MaskedLabels};
 
     use super::*;
 
@@ -275,6 +279,23 @@ mod tests {
                     prop_assert!((online.matrix().row(label).unwrap()[class] - expected).abs() < 1e-13);
                 }
             }
+        }
+
+        #[test]
+        fn ignored_samples_are_as_if_they_were_not_there(
+            batch in batch(),
+            ignored in proptest::collection::vec(any::<bool>(), 100),
+        ) {
+            let each = || batch.iter().zip(ignored.iter().cycle());
+            let counted: Vec<_> =
+                each().filter(|(_, ignored)| !**ignored).map(|(sample, _)| sample.clone()).collect();
+            let values: Vec<i64> =
+                each().map(|((_, y), &ignored)| if ignored { -100 } else { *y as i64 }).collect();
+            let rows: Vec<f64> = batch.iter().flat_map(|(row, _)| row.clone()).collect();
+            let rows = Probabilities::new(rows, CLASSES).unwrap();
+            let mut online = start();
+            online.update(&rows, &MaskedLabels::new(&values, CLASSES, -100).unwrap()).unwrap();
+            prop_assert_eq!(online, seen(&counted));
         }
 
         #[test]

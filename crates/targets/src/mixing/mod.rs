@@ -25,7 +25,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Beta;
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Error as Core, Labels};
+use softlabel_core::{ClassLabels, Error as Core};
 
 use crate::{Error, Result};
 
@@ -250,16 +250,18 @@ impl MixPlan {
         &self.boxes
     }
 
-    /// The labels of the mixed samples, not smoothed.
+    /// The labels of the mixed samples, not smoothed. A sample that is mixed with an ignored one, whatever the share,
+    /// is ignored: see [`MixedLabels`].
     ///
     /// # Errors
     /// If there are not as many as samples in the plan.
-    pub fn labels(&self, labels: &Labels) -> Result<MixedLabels> {
-        if labels.len() != self.len() {
-            let (expected, found) = (self.len().to_string(), labels.len().to_string());
+    pub fn labels<L: ClassLabels>(&self, labels: &L) -> Result<MixedLabels<L>> {
+        let count = labels.each().len();
+        if count != self.len() {
+            let (expected, found) = (self.len().to_string(), count.to_string());
             return Err(Core::mismatch("labels of a mixed batch", expected, found).into());
         }
-        MixedLabels::new(labels.clone(), labels.select(&self.partners)?, self.shares.clone())
+        MixedLabels::new(labels.clone(), labels.at(&self.partners)?, self.shares.clone())
     }
 }
 

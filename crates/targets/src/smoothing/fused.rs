@@ -13,7 +13,7 @@
 //! on top of the uniform part can be negative, and at ε = 1 `label + uniform` is exactly 0: leave the label out of the
 //! sum before adding, or an infinity meets its negative.
 
-use softlabel_core::{Error as Core, Labels};
+use softlabel_core::{ClassLabels, Error as Core};
 
 use crate::{Error, Result};
 
@@ -123,16 +123,21 @@ impl FusedTarget {
     }
 
     /// The targets as dense rows, row-major `[labels.len(), labels.classes()]`: computed in f64 and rounded once.
+    /// A row of 0 where a label of [`MaskedLabels`](softlabel_core::MaskedLabels) is ignored.
     ///
     /// # Errors
     /// If the masses or the dense part are not as many as the labels or their classes.
     #[allow(clippy::cast_possible_truncation)] // The one rounding to f32 that the documentation states.
-    pub fn rows(&self, labels: &Labels) -> Result<Vec<f32>> {
-        let classes = labels.classes();
-        self.check(classes, Some(labels.len()))?;
-        let mut rows = Vec::with_capacity(labels.len() * classes);
+    pub fn rows<L: ClassLabels>(&self, labels: &L) -> Result<Vec<f32>> {
+        let (classes, count) = (labels.classes(), labels.each().len());
+        self.check(classes, Some(count))?;
+        let mut rows = Vec::with_capacity(count * classes);
         let mut target = vec![0.0; classes];
-        for (row, label) in labels.iter().enumerate() {
+        for (row, label) in labels.each().enumerate() {
+            let Some(label) = label else {
+                rows.resize(rows.len() + classes, 0.0);
+                continue;
+            };
             // Counted above: there are masses for every row and label.
             if let Some(masses) = self.masses.get(row, label) {
                 self.write(masses, label, &mut target);

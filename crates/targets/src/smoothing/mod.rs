@@ -23,7 +23,7 @@ mod fused;
 mod prior;
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::{Epsilon, Labels, Probabilities, Scalar};
+use softlabel_core::{ClassLabels, Epsilon, Probabilities, Scalar};
 
 use crate::{Error, Result};
 
@@ -467,24 +467,29 @@ impl std::fmt::Display for Smoothing {
 /// One-hot rows, smoothed: what tutorials write as `smooth_one_hot(labels, classes, epsilon)`, with the convention
 /// named and the class count taken from the labels.
 ///
-/// Returns row-major `[labels.len(), labels.classes()]` values, each row summing to 1 up to rounding.
+/// Returns row-major `[labels.len(), labels.classes()]` values, each row summing to 1 up to rounding, or 0 where a
+/// label of [`MaskedLabels`](softlabel_core::MaskedLabels) is ignored.
 /// Computed in f64 and rounded once.
 ///
 /// # Errors
 /// [`Error::TooFewClasses`] for `OffTarget` with ε > 0 and a single class.
 ///
 /// ```
-/// use softlabel_core::{Epsilon, Labels};
+/// use softlabel_core::{Epsilon, Labels, MaskedLabels};
 /// use softlabel_targets::{Convention, smooth_one_hot};
 ///
 /// let labels = Labels::new(&[0i64, 1], 2)?;
 /// let rows = smooth_one_hot(&labels, Epsilon::new(0.1)?, Convention::OffTarget)?;
 /// assert_eq!(rows, [0.9, 0.1, 0.1, 0.9]);
+///
+/// let padded = MaskedLabels::new(&[0i64, -100], 2, -100)?;
+/// let rows = smooth_one_hot(&padded, Epsilon::new(0.1)?, Convention::OffTarget)?;
+/// assert_eq!(rows, [0.9, 0.1, 0.0, 0.0]);
 /// # Ok::<(), softlabel_targets::Error>(())
 /// ```
 #[doc(alias = "smooth_labels")]
-pub fn smooth_one_hot(
-    labels: &Labels,
+pub fn smooth_one_hot<L: ClassLabels>(
+    labels: &L,
     epsilon: Epsilon,
     convention: Convention,
 ) -> Result<Vec<f32>> {
@@ -494,6 +499,7 @@ pub fn smooth_one_hot(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use softlabel_core::Labels;
 
     use super::*;
 

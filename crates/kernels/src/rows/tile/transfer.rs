@@ -89,7 +89,7 @@ impl<T: Element> Tile<'_, '_, T> {
         &self,
         targets: &LaneTargets<T::Sum>,
         uniform: V,
-        dense: V,
+        mut dense: V,
     ) {
         let problem = self.problem;
         let classes = problem.layout.classes;
@@ -113,6 +113,17 @@ impl<T: Element> Tile<'_, '_, T> {
                         values[targets.classes[0][lane] * classes..].as_ptr()
                     });
                     columns::<V, T::Sum>(&rows[..V::LANES], classes, self.spread);
+                    if problem.target.second.is_some() {
+                        let second_dense = V::load(targets.second_dense.as_ptr());
+                        for class in 0..classes {
+                            let at = self.spread.add(class * V::LANES);
+                            let of = |lane: usize| values[targets.classes[1][lane] * classes + class];
+                            let second: [_; WIDTH] = std::array::from_fn(of);
+                            let second = V::load(second.as_ptr()).mul(second_dense);
+                            V::load(at).mul_add(dense, second).store(at);
+                        }
+                        dense = V::splat(T::Sum::ONE);
+                    }
                 }
                 Dense::Rows(DenseRows::F32(rows)) => {
                     self.read_tile::<V, _>(rows.as_ptr(), self.spread);
