@@ -1,8 +1,8 @@
 //! The vocabulary that every softlabel crate speaks.
 //!
 //! Values that can be wrong are checked once, when they are made, and carry the proof in their type from then on:
-//! an [`Epsilon`] lies in [0, 1], a [`Temperature`] is positive and finite, [`Labels`] lie below their class count, and so do [`MaskedLabels`] where they are not ignored,
-//! [`Logits`] hold no NaN, the rows of [`Probabilities`] sum to one.
+//! an [`Epsilon`] lies in [0, 1], a [`Temperature`] is positive and finite, [`Labels`] lie below their class count, and
+//! so do [`MaskedLabels`] where they are not ignored, [`Logits`] hold no NaN, the rows of [`Probabilities`] sum to one.
 //! Everything downstream takes these types and has nothing left to check or to guess.
 //!
 //! This crate knows nothing of tensors, losses or files.

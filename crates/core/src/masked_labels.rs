@@ -41,7 +41,9 @@ impl MaskedLabels {
         // An ignored position is checked as class 0, which there is.
         let filled: Vec<i64> = values
             .iter()
-            .map(|value| if is_ignored(value) { 0 } else { (*value).try_into().unwrap_or(i64::MAX) })
+            .map(
+                |value| if is_ignored(value) { 0 } else { (*value).try_into().unwrap_or(i64::MAX) },
+            )
             .collect();
         let labels = Labels::new(&filled, classes)?;
         let each = values.iter().zip(labels.as_slice());
@@ -195,7 +197,10 @@ mod tests {
         let labels = MaskedLabels::new(&[0u8, 1, 2], 3, 0).unwrap();
         assert_eq!(labels.iter().collect::<Vec<_>>(), [None, Some(1), Some(2)]);
         let (positions, counted) = labels.split().unwrap();
-        assert_eq!((positions.as_slice(), counted.as_slice()), ([1, 2].as_slice(), [1, 2].as_slice()));
+        assert_eq!(
+            (positions.as_slice(), counted.as_slice()),
+            ([1, 2].as_slice(), [1, 2].as_slice())
+        );
         // 255 of an u8 is no −1.
         assert!(MaskedLabels::new(&[255u8], 3, -1).is_err());
     }

@@ -88,6 +88,8 @@ impl std::fmt::Display for DisturbLabel {
 
 #[cfg(test)]
 mod tests {
+    use softlabel_core::Labels;
+
     use super::*;
 
     /// Observed frequencies against the smoothed target, at five standard deviations.

@@ -38,7 +38,8 @@ pub mod slices;
 pub mod threads;
 
 pub use convert::{
-    Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_masked_labels, to_logits,
+    Element, lend_logits, lend_probabilities, log_probabilities_like, to_labels, to_logits,
+    to_masked_labels,
 };
 pub use device::DeviceChoice;
 pub use error::{Error, Result};

@@ -182,9 +182,8 @@ impl<'a> LabelLoss<'a> {
             sum => {
                 let cross_entropy = cross_entropy(self.settings, smoothing, self.device)?;
                 let terms = self.settings.terms.iter();
-                let add = |all: Objective, term: &crate::recipe::Term| {
-                    all.plus(1.0, term.loss.clone())
-                };
+                let add =
+                    |all: Objective, term: &crate::recipe::Term| all.plus(1.0, term.loss.clone());
                 let all = terms.fold(Objective::new(cross_entropy), add);
                 let mean = Reduction::Mean(self.settings.mean_over.normalizer());
                 *sum = Sum::Terms(all.with_reduction(mean));

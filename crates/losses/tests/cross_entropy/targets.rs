@@ -546,9 +546,7 @@ fn a_smoothing_that_is_set_is_that_of_a_new_loss_and_not_of_clones() {
     };
     let weights = Tensor::from_slice(&[1.0, 0.5, 2.0, 0.0, 0.3]);
     let fresh = |smoothing: &Smoothing| {
-        CrossEntropy::new()
-            .with_class_weights(weights.copy())
-            .with_smoothing(smoothing.clone())
+        CrossEntropy::new().with_class_weights(weights.copy()).with_smoothing(smoothing.clone())
     };
     let mut kept = fresh(&Smoothing::NONE);
     let before = kept.clone();

@@ -40,7 +40,9 @@ impl<L: ClassLabels> MixedLabels<L> {
     /// If they differ in length or class count, or a share is not in [0, 1].
     pub fn new(first: L, second: L, share_of_second: Vec<f64>) -> Result<Self> {
         let expected = (first.each().len(), first.classes());
-        if (second.each().len(), second.classes()) != expected || share_of_second.len() != expected.0 {
+        if (second.each().len(), second.classes()) != expected
+            || share_of_second.len() != expected.0
+        {
             let found = format!(
                 "{} second labels of {} classes and {} shares",
                 second.each().len(),

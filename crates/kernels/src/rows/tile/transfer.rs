@@ -117,7 +117,8 @@ impl<T: Element> Tile<'_, '_, T> {
                         let second_dense = V::load(targets.second_dense.as_ptr());
                         for class in 0..classes {
                             let at = self.spread.add(class * V::LANES);
-                            let of = |lane: usize| values[targets.classes[1][lane] * classes + class];
+                            let of =
+                                |lane: usize| values[targets.classes[1][lane] * classes + class];
                             let second: [_; WIDTH] = std::array::from_fn(of);
                             let second = V::load(second.as_ptr()).mul(second_dense);
                             V::load(at).mul_add(dense, second).store(at);
