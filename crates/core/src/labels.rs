@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
-    values: Vec<u32>,
-    classes: usize,
+    pub(crate) values: Vec<u32>,
+    pub(crate) classes: usize,
 }
 
 impl Labels {

@@ -88,13 +88,17 @@ impl MaskedLabels {
 
     /// The positions that count, and their labels: for what takes the counted rows alone.
     ///
-    /// # Errors
-    /// None today; reserved for labels that could not be checked.
-    pub fn split(&self) -> Result<(Vec<usize>, Labels)> {
+    /// ```
+    /// use softlabel_core::MaskedLabels;
+    /// let (positions, labels) = MaskedLabels::new(&[2, -100, 0], 3, -100)?.split();
+    /// assert_eq!((positions, labels.as_slice()), (vec![0, 2], &[2, 0][..]));
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    pub fn split(&self) -> (Vec<usize>, Labels) {
         let each = self.values.iter().enumerate();
-        let (positions, labels): (Vec<usize>, Vec<u32>) =
+        let (positions, values) =
             each.filter_map(|(position, label)| Some((position, (*label)?))).unzip();
-        Ok((positions, Labels::new(&labels, self.classes)?))
+        (positions, Labels { values, classes: self.classes })
     }
 }
 
@@ -109,7 +113,8 @@ pub trait ClassLabels: Clone + sealed::Sealed {
     /// Other classes in the same positions; what is ignored stays so, whatever `classes` has there.
     ///
     /// # Errors
-    /// A mismatch if there are not as many, [`Error::LabelOutOfRange`] with the first that is not in 0..K.
+    /// A mismatch if there are not as many, [`Error::LabelOutOfRange`] with the first that is not in 0..K,
+    /// [`Error::OutOfRange`] if one that counts would be the ignore index, where that is a class.
     ///
     /// ```
     /// use softlabel_core::{ClassLabels, MaskedLabels};
@@ -172,6 +177,14 @@ impl ClassLabels for MaskedLabels {
         let each = self.values.iter().zip(classes);
         let checked = each.map(|(old, &class)| if old.is_some() { class } else { 0 });
         let labels = Labels::new(&checked.collect::<Vec<_>>(), self.classes)?;
+        let becomes_ignored = |(old, &new): (&Option<u32>, &u32)| {
+            old.is_some() && i64::from(new) == self.ignore_index
+        };
+        if self.values.iter().zip(labels.as_slice()).any(becomes_ignored) {
+            let (name, expected) = ("the class of a label that counts", "not the ignore index");
+            let found = self.ignore_index as f64;
+            return Err(Error::OutOfRange { name, expected, found });
+        }
         let each = self.values.iter().zip(labels.as_slice());
         Ok(Self { values: each.map(|(old, &new)| old.map(|_| new)).collect(), ..*self })
     }
@@ -196,7 +209,7 @@ mod tests {
     fn an_ignore_index_may_be_a_class() {
         let labels = MaskedLabels::new(&[0u8, 1, 2], 3, 0).unwrap();
         assert_eq!(labels.iter().collect::<Vec<_>>(), [None, Some(1), Some(2)]);
-        let (positions, counted) = labels.split().unwrap();
+        let (positions, counted) = labels.split();
         assert_eq!(
             (positions.as_slice(), counted.as_slice()),
             ([1, 2].as_slice(), [1, 2].as_slice())
@@ -221,6 +234,9 @@ mod tests {
         assert_eq!(labels.relabelled(&[1, 9, 0]).unwrap().to_vec(), [1, -1, 0]);
         assert!(labels.relabelled(&[1, 0, 9]).is_err());
         assert!(labels.relabelled(&[1, 0]).is_err());
+        let class = MaskedLabels::new(&[0, 1, 2], 3, 1).unwrap();
+        let error = class.relabelled(&[1, 1, 2]).unwrap_err().to_string();
+        assert!(error.contains("not the ignore index, found 1"), "{error}");
         assert_eq!(labels.at(&[2, 1, 1]).unwrap().to_vec(), [1, -1, -1]);
         assert!(labels.at(&[3]).is_err());
     }
