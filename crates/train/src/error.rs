@@ -172,6 +172,19 @@ pub enum Error {
         /// Why not.
         source: softlabel_tensor::Error,
     },
+    /// A TorchScript file has other classes than it is said to have.
+    #[error(
+        "{}: expected logits of {expected} classes, found shape {found:?}: say how many classes it has with `classes` \
+         (of a teacher in a recipe) or --classes (of `softlabel teach`)", .path.display()
+    )]
+    ScriptClasses {
+        /// The file.
+        path: std::path::PathBuf,
+        /// As many as the data, unless something else was said.
+        expected: i64,
+        /// The shape of what it said.
+        found: Vec<i64>,
+    },
     /// What a cache has of its teacher is not enough for what is to be taught.
     #[error(
         "{}: the cache has the {kept} largest logits of a sample, and of the others their mass at a temperature of 1: \

@@ -18,7 +18,7 @@ use crate::lesson::{Lesson, looking};
 use crate::model::Network;
 use crate::recipe::{Arm, Fit, Pixels};
 use crate::samples::{Part, Samples};
-use crate::teachers::{chunks, read_script};
+use crate::teachers::{chunks, of_script_file, read_script};
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -120,7 +120,11 @@ impl Experiment {
                     .collect();
                 let rows = Tensor::f_from_slice(&rows)?.f_to_device(device)?;
                 let images = samples.pixels(&images.f_index_select(0, &rows)?, pixels)?;
-                let logits = teacher.logits(&missing, &images)?.f_to_device(Device::Cpu)?;
+                let said = teacher.logits(&missing, &images).map_err(|error| match &teach.with {
+                    TeachWith::Script { path, .. } => of_script_file(path, error.into()),
+                    TeachWith::Arm(_) => error.into(),
+                });
+                let logits = said?.f_to_device(Device::Cpu)?;
                 let logits = logits.f_to_kind(Kind::Float)?.f_contiguous()?;
                 writer.write(&missing, slices::slice::<f32>(&logits)?)?;
                 observer(&Event::Recorded { samples: writer.samples(), of: total });

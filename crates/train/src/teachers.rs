@@ -46,11 +46,7 @@ impl Place<'_> {
             TeacherSource::Script { script, pixels, classes: of_script } => {
                 let classes = of_script.map_or(classes, |classes| classes as i64);
                 let teacher = read_script(script, self.device, classes)?.0;
-                let named = |source| Error::Loss {
-                    key: script.display().to_string(),
-                    source: Box::new(source),
-                };
-                self.of_script(&teacher, *pixels).map_err(named)?
+                self.of_script(&teacher, *pixels).map_err(|error| of_script_file(script, error))?
             }
             TeacherSource::Cache { cache, weights } => {
                 self.of_cache(cache, weights.as_deref(), distill)?
@@ -59,8 +55,8 @@ impl Place<'_> {
         };
         let distillation = distill.at(0, 1).map_err(Error::Distillation)?;
         if teacher.classes() != classes && distillation.classes() == ClassMatch::Equal {
-            let found = vec![teacher.classes()];
-            return Err(softlabel_distill::Error::TeacherClasses { classes, found }.into());
+            let (student, teacher) = (classes, teacher.classes());
+            return Err(softlabel_distill::Error::ClassCounts { student, teacher }.into());
         }
         let Some(fit) = &distill.teacher_calibration else { return Ok(Some((teacher, None))) };
         let map = self.fitted(arm, &teacher, fit)?;
@@ -159,6 +155,17 @@ pub(crate) fn chunks(part: &Part) -> Result<Vec<(Vec<usize>, Tensor)>> {
         subset.row_ids().get(rows).unwrap_or_default().to_vec()
     });
     Ok(ids.zip(images).collect())
+}
+
+/// What went wrong with a TorchScript file, and how many classes it has if that was it.
+pub(crate) fn of_script_file(path: &Path, error: Error) -> Error {
+    let path = path.to_owned();
+    match error {
+        Error::Distill(softlabel_distill::Error::TeacherClasses { classes, found }) => {
+            Error::ScriptClasses { path, expected: classes, found }
+        }
+        source => Error::Loss { key: path.display().to_string(), source: Box::new(source) },
+    }
 }
 
 /// A teacher out of a TorchScript file, and the fingerprint of the file.

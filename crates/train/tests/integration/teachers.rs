@@ -353,7 +353,8 @@ fn a_torchscript_file_teaches_and_one_that_trains_is_refused() {
     // It has ten classes, not nine.
     let nine = place.path().join("nine");
     let error = teach(HEAD, script(Some(9)), &nine, Encoding::F32).unwrap_err().to_string();
-    assert!(error.contains('9') && error.contains("10"), "{error}");
+    assert!(error.contains("expected logits of 9 classes") && error.contains("10]"), "{error}");
+    assert!(error.contains("say how many classes it has with `classes`"), "{error}");
 
     let error = prepare(&recipe(&format!("{{ script = {} }}", quoted(&bad)), "")).unwrap_err();
     let Error::Loss { key, source } = &error else { panic!("{error}") };
