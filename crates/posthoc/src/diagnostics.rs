@@ -68,9 +68,9 @@ pub struct ClassFit {
 /// use softlabel_core::{Labels, Logits};
 /// use softlabel_posthoc::{Calibrator, MatrixScaling, Odir};
 ///
-/// let logits = Logits::new([1.0, 0.0, 0.0, 1.0].repeat(2), 2)?;
-/// let labels = Labels::new(&[0, 1, 0, 0], 2)?;
-/// let map = MatrixScaling::fit(&logits, &labels, Odir::new(0.1, 0.1)?)?;
+/// let logits = Logits::new([2.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 2.0].repeat(2), 2)?;
+/// let labels = Labels::new(&[0, 0, 1, 1, 0, 1, 1, 0], 2)?;
+/// let map = MatrixScaling::fit_regularized(&logits, &labels, Odir::new(0.1, 0.1)?)?;
 /// let fit = map.diagnostics().unwrap();
 /// let objective = fit.objective.unwrap();
 /// // The identity has no penalty, the fitted map has one.
