@@ -31,6 +31,7 @@ use crate::record::Record;
 use crate::samples::{Part, Samples};
 use crate::table::{Score, checks, comparisons, rows};
 use crate::tally::{errors, lesson};
+use crate::threads::LibtorchThreads;
 use crate::training::Training;
 use crate::{Error, Result};
 
@@ -286,35 +287,6 @@ struct Trained {
     train: Tensor,
     validation: Tensor,
     test: Tensor,
-}
-
-/// libtorch's own number of threads, which belongs to the process, for as long as runs need another.
-struct LibtorchThreads;
-
-/// How many runs there are, and the number of threads before the first of them.
-static RUNS: Mutex<(usize, i32)> = Mutex::new((0, 0));
-
-impl LibtorchThreads {
-    fn set(threads: usize) -> Self {
-        let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
-        if runs.0 == 0 {
-            runs.1 = tch::get_num_threads();
-        }
-        runs.0 += 1;
-        tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
-        Self
-    }
-}
-
-impl Drop for LibtorchThreads {
-    /// As it was, once no run is left: one that ends must not change the numbers of one that goes on.
-    fn drop(&mut self) {
-        let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.0 -= 1;
-        if runs.0 == 0 {
-            tch::set_num_threads(runs.1);
-        }
-    }
 }
 
 /// The next seed that nobody has begun.

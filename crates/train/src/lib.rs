@@ -65,6 +65,7 @@ mod tally;
 mod teach;
 mod teachers;
 mod teaching;
+mod threads;
 mod training;
 
 pub use error::{Error, Result};
