@@ -8,12 +8,14 @@ use std::cell::Cell;
 
 use half::{bf16, f16};
 
-use super::Both;
 use super::divergence::DivergenceRows;
 use super::element::Element;
 use super::element::sealed::Launch;
+use super::long::Long;
+use super::packed::PackedRows;
 use super::portable;
 use super::scaling::ScaleRange;
+use super::tile::Tiles;
 use super::vector::{Lanes, Write};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -83,6 +85,15 @@ impl Instructions {
         }
     }
 
+    /// Whether they are those of [`Permute`](super::vector::Permute).
+    pub(crate) fn permute(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let permute = self == Instructions::Avx512;
+        #[cfg(not(target_arch = "x86_64"))]
+        let permute = false;
+        permute
+    }
+
     /// Those to use for a call from this thread: the best that there are.
     pub(crate) fn current() -> Self {
         CHOSEN.get().unwrap_or_else(|| {
@@ -139,8 +150,27 @@ macro_rules! launch {
                 }
             }
 
-            fn launch_cross_entropy(instructions: Instructions, kernel: Both<'_, '_, Self>) {
+            fn launch_long(instructions: Instructions, kernel: Long<'_, '_, Self>) {
                 Self::launch(instructions, kernel);
+            }
+
+            fn launch_tiles(instructions: Instructions, kernel: Tiles<'_, '_, Self>) {
+                Self::launch(instructions, kernel);
+            }
+
+            #[allow(unsafe_code)]
+            fn launch_packed(
+                instructions: Instructions,
+                rows: PackedRows<'_, '_, '_, Self>,
+            ) -> usize {
+                match instructions {
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: only instructions that are available are ever chosen.
+                    Instructions::Avx512 => unsafe {
+                        avx512::launch_packed::<Self, avx512::$vector>(rows)
+                    },
+                    _ => rows.none(),
+                }
             }
 
             fn launch_divergence(instructions: Instructions, kernel: DivergenceRows<'_, '_, '_, Self>) {

@@ -39,9 +39,11 @@ impl Accumulator for f32 {}
 impl Accumulator for f64 {}
 
 pub(crate) mod sealed {
-    use super::super::Both;
     use super::super::divergence::DivergenceRows;
+    use super::super::long::Long;
+    use super::super::packed::PackedRows;
     use super::super::scaling::ScaleRange;
+    use super::super::tile::Tiles;
     use super::{DenseRows, Element, Instructions, Kernel};
 
     /// A value that converts to and from both types of arithmetic.
@@ -85,7 +87,14 @@ pub(crate) mod sealed {
         fn launch<K: Kernel<Self>>(instructions: Instructions, kernel: K)
         where
             Self: Element;
-        fn launch_cross_entropy(instructions: Instructions, kernel: Both<'_, '_, Self>)
+        fn launch_long(instructions: Instructions, kernel: Long<'_, '_, Self>)
+        where
+            Self: Element;
+        fn launch_tiles(instructions: Instructions, kernel: Tiles<'_, '_, Self>)
+        where
+            Self: Element;
+        /// Returns the first row that nothing has been written of.
+        fn launch_packed(instructions: Instructions, rows: PackedRows<'_, '_, '_, Self>) -> usize
         where
             Self: Element;
         fn launch_divergence(instructions: Instructions, kernel: DivergenceRows<'_, '_, '_, Self>)

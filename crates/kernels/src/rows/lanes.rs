@@ -1,12 +1,12 @@
 //! What is known of the rows of a tile and what they come to: one array a quantity, one element a lane, so that
 //! the compiler makes vectors of the loops over them.
 
-use super::Accumulator;
 use super::element::Element;
 use super::element::sealed::Convert;
 use super::problem::Problem;
 use super::target::{Dense, MassesBy, Target, blend};
 use super::vector::MOST_LANES;
+use super::{Accumulator, Scale};
 
 /// No tile has more lanes.
 pub(super) const WIDTH: usize = 4 * MOST_LANES;
@@ -141,6 +141,32 @@ impl<A: Accumulator> LaneTargets<A> {
         }
     }
 
+    /// By what the gradient of each row is multiplied, 0 for rows that do not count.
+    #[inline(always)]
+    pub(super) fn steps<T: Element<Sum = A>>(
+        &self,
+        problem: &Problem<T>,
+        first: usize,
+        rows: usize,
+    ) -> [f64; WIDTH] {
+        let scale = problem.scale.to_f64();
+        let mut steps = [0.0; WIDTH];
+        match problem.gradient_scale {
+            Scale::All(all) => steps = [all.to_f64() * scale; WIDTH],
+            Scale::Rows(by_row) => {
+                for (step, row) in steps.iter_mut().zip(&by_row[first..first + rows]) {
+                    *step = row.to_f64() * scale;
+                }
+            }
+        }
+        if !self.all_count {
+            for lane in (0..WIDTH).filter(|&lane| !self.counts[lane]) {
+                steps[lane] = 0.0;
+            }
+        }
+        steps
+    }
+
     /// What is on a class in a lane for its being a label.
     #[inline(always)]
     pub(super) fn point_mass_on(&self, class: usize, lane: usize) -> A {
@@ -216,5 +242,48 @@ impl LaneOutcomes {
         self.all_finite = (0..lanes).fold(true, |all, lane| {
             all & self.loss[lane].is_finite() & self.log_sum_exp[lane].is_finite()
         });
+    }
+
+    /// Writes losses and log-sum-exps of rows from a first one on, of vectors of `lanes`.
+    ///
+    /// # Safety
+    /// The rows are the problem's, and nobody else writes to them.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(super) unsafe fn report<T: Element>(
+        &self,
+        problem: &Problem<T>,
+        first: usize,
+        rows: usize,
+        lanes: usize,
+    ) {
+        // SAFETY: promised by the caller: there is one number a row.
+        unsafe {
+            copy_out(&self.loss, rows, lanes, problem.losses.add(first));
+            if !problem.log_sum_exp.is_null() {
+                copy_out(&self.log_sum_exp, rows, lanes, problem.log_sum_exp.add(first));
+            }
+        }
+    }
+}
+
+/// Rounds all of so many lanes, so that the compiler knows how many, and copies those of rows.
+///
+/// # Safety
+/// So many numbers as there are rows can be written.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn copy_out<A: Convert>(values: &[f64; WIDTH], rows: usize, lanes: usize, to: *mut A) {
+    let mut rounded = [A::from_f64(0.0); WIDTH];
+    for (rounded, value) in rounded.iter_mut().zip(values) {
+        *rounded = A::from_f64(*value);
+    }
+    // SAFETY: promised by the caller; no tile has more lanes.
+    unsafe {
+        if rows == lanes {
+            to.copy_from_nonoverlapping(rounded.as_ptr(), lanes);
+        } else {
+            to.copy_from_nonoverlapping(rounded.as_ptr(), rows);
+        }
     }
 }

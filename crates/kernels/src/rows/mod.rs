@@ -17,7 +17,8 @@
 //! each thread keeps for the next call.
 //! Dense rows are read once more each, in the type they have, and a second time where they must be
 //! distributions and cannot be checked in passing: in place, with class weights, or rounded.
-//! Rows of few classes, and classes that are not contiguous, are computed many rows at a time.
+//! Rows of few classes, and classes that are not contiguous, are computed many rows at a time; where the sum of the
+//! losses alone is asked for, without moving a logit from its place, if the processor has AVX-512.
 //!
 //! # Arithmetic
 //!
@@ -37,7 +38,9 @@
 //!
 //! Rows are independent of each other: on one machine the bits of a row depend on the row alone,
 //! not on the number of threads, its neighbours, whether the gradient replaces the logits, or
-//! whether there is a gradient; the last bits of rows of many classes depend on whether it is asked which are correct.
+//! whether there is a gradient. Of the last bits more is decisive: of rows of many classes, whether it is asked which
+//! are correct; of rows of few classes, whether the sum of the losses alone is asked for, and if so, whether one of the
+//! 64 rows that are computed together is ignored or not finite.
 //!
 //! # Edge cases
 //!
@@ -64,6 +67,7 @@ mod four;
 mod labels;
 mod lanes;
 mod long;
+mod packed;
 mod portable;
 mod problem;
 mod scaling;
@@ -92,14 +96,14 @@ pub use threads::{Pool, Threads};
 pub use total::total;
 use total::totals;
 
-use dispatch::{Instructions, Kernel};
+use dispatch::Instructions;
 use element::sealed::Real;
 use long::Long;
+use packed::{Packed, PackedRows};
 use problem::{Layout, Problem, Rows};
 use target::{check_labels, check_length, check_lengths};
 use threads::{for_ranges, unit};
 use tile::Tiles;
-use vector::{Lanes, Write};
 
 /// Up to this many classes rows are computed many at a time.
 const FEW_CLASSES: usize = 64;
@@ -135,6 +139,7 @@ pub enum Scale<'a, A> {
 pub struct Outputs<'a, A> {
     losses: &'a mut [MaybeUninit<A>],
     total: Option<&'a mut f64>,
+    total_alone: bool,
     log_sum_exp: Option<&'a mut [MaybeUninit<A>]>,
     correct: Option<&'a mut [MaybeUninit<bool>]>,
 }
@@ -147,7 +152,7 @@ impl<'a, A> Outputs<'a, A> {
 
     /// The losses, in memory that need not hold any numbers; when a function returns `Ok`, it does.
     pub fn uninit_losses(losses: &'a mut [MaybeUninit<A>]) -> Self {
-        Outputs { losses, total: None, log_sum_exp: None, correct: None }
+        Outputs { losses, total: None, total_alone: false, log_sum_exp: None, correct: None }
     }
 
     /// And Σ of the losses in `f64`, whose bits do not depend on the number of threads.
@@ -155,6 +160,14 @@ impl<'a, A> Outputs<'a, A> {
     pub fn with_total(mut self, total: &'a mut f64) -> Self {
         self.total = Some(total);
         self
+    }
+
+    /// Σ of the losses in `f64`, as [`with_total`](Self::with_total), in the place of the losses: what their memory holds
+    /// in the end is not said. Rows of few classes take less time so.
+    #[must_use]
+    pub fn with_total_alone(mut self, total: &'a mut f64) -> Self {
+        self.total_alone = true;
+        self.with_total(total)
     }
 
     /// And ln Σ_k e^{z_k}.
@@ -460,7 +473,7 @@ impl<A: Accumulator> Call<'_, A> {
         problem.losses = outputs.losses.as_mut_ptr().cast();
         problem.log_sum_exp = outputs.log_sum_exp.map_or(null_mut(), |to| to.as_mut_ptr().cast());
         problem.correct = outputs.correct.map_or(null_mut(), |to| to.as_mut_ptr().cast());
-        let classes = self.layout.classes;
+        let Layout { classes, spatial } = self.layout;
         // Each thread looks at the labels and the dense rows that it is about to use, unless the logits would be lost.
         let in_passing = !std::ptr::eq(input, output);
         let rows_in_passing = in_passing && problem.checks_rows();
@@ -474,6 +487,8 @@ impl<A: Accumulator> Call<'_, A> {
             self.check_rows()?;
         }
         let (instructions, unit) = (Instructions::current(), unit(classes));
+        let is_packed = outputs.total_alone && instructions.permute();
+        let packed = if is_packed { Packed::new(&problem) } else { None };
         let has_bad_label = AtomicBool::new(false);
         let count = if outputs.total.is_some() { rows.div_ceil(unit) } else { 0 };
         let sums: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
@@ -482,12 +497,27 @@ impl<A: Accumulator> Call<'_, A> {
                 has_bad_label.store(true, Ordering::Relaxed);
                 return;
             }
-            let (start, size) = (range.start, range.len());
-            T::launch_cross_entropy(instructions, Both(Rows { problem: &problem, range }));
-            if let Some(sums) = sums.get(start / unit..) {
-                // SAFETY: there is a loss for every row, and those of this range have been written.
-                let losses = unsafe { std::slice::from_raw_parts(problem.losses.add(start), size) };
-                totals(losses, unit, sums, instructions);
+            let mut next = range.start;
+            while next < range.end {
+                let mut end = range.end;
+                if let Some(packed) = &packed {
+                    let rows = PackedRows { packed, range: next..end, sums: &sums[next / unit..] };
+                    next = T::launch_packed(instructions, rows);
+                    end = end.min(next + unit);
+                }
+                let rows = Rows { problem: &problem, range: next..end };
+                if spatial == 1 && classes > FEW_CLASSES {
+                    T::launch_long(instructions, Long(rows));
+                } else {
+                    T::launch_tiles(instructions, Tiles(rows));
+                }
+                if let Some(sums) = sums.get(next / unit..) {
+                    // SAFETY: there is a loss for every row, and those of this range have been written.
+                    let losses =
+                        unsafe { std::slice::from_raw_parts(problem.losses.add(next), end - next) };
+                    totals(losses, unit, sums, instructions);
+                }
+                next = end;
             }
         });
         if has_bad_label.into_inner() {
@@ -516,21 +546,6 @@ impl<A: Accumulator> Call<'_, A> {
         match first_bad_row(rows, classes, spatial, ignored, tolerance, self.threads)? {
             None => Ok(()),
             Some(bad) => Err(TargetError::Row(bad)),
-        }
-    }
-}
-
-/// Along rows or across them.
-pub(crate) struct Both<'a, 'b, T: Element>(Rows<'a, 'b, T>);
-
-impl<T: Element> Kernel<T> for Both<'_, '_, T> {
-    #[inline(always)]
-    fn run<V: Lanes<Scalar = T::Sum> + Write<T>>(self) {
-        let layout = self.0.problem.layout;
-        if layout.spatial == 1 && layout.classes > FEW_CLASSES {
-            Long(self.0).run::<V>();
-        } else {
-            Tiles(self.0).run::<V>();
         }
     }
 }

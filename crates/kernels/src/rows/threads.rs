@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SMALLEST_TASK: usize = 16 * 1024;
 
 /// Rows that a kernel may take at a time.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Threads that somebody keeps, who may have kernels run on them.
 ///

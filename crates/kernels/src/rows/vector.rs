@@ -106,6 +106,26 @@ pub(crate) trait Vector: Copy {
     fn fence() {}
 }
 
+/// A vector whose lanes change places in an instruction, of numbers of a type.
+pub(crate) trait Permute<T: Convert>: Write<T> {
+    /// Lane i of the result is lane `from[i]` of self.
+    ///
+    /// # Safety
+    /// `LANES` numbers below `LANES` can be read.
+    unsafe fn permute(self, from: *const u32) -> Self;
+    /// Lane i is the largest of row i of `LANES` rows, one after the other, of so many elements each. If one is NaN,
+    /// anything.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn row_maxima(rows: *const T, columns: usize) -> Self;
+    /// Lane i is the sum of row i of such rows.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn row_sums(rows: *const Self::Scalar, columns: usize) -> Self;
+}
+
 /// The largest of four, lane by lane.
 #[inline(always)]
 pub(crate) fn most<V: Vector>([a, b, c, d]: [V; 4]) -> V {

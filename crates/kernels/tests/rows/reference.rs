@@ -372,8 +372,116 @@ where
                 let unasked = self.results_if(1, false);
                 unasked.agree_with_truth(self);
                 self.results_if(2, false).is_bitwise(&unasked);
+                self.total_alone_agrees(&results);
+                // Few rows are never taken many at a time.
+                if let Some(many) = self.repeated(130) {
+                    many.total_alone_agrees(&many.results(1));
+                }
             });
         }
+    }
+
+    /// The sum of the losses, where nothing else is asked of rows, and the gradient.
+    fn total_alone_agrees(&self, results: &Results<T>) {
+        let (total, gradient) = self.total_alone(1);
+        let same = |(a, b): (&T, &T)| a.bits() == b.bits();
+        for threads in [2, 5] {
+            let (other_total, other) = self.total_alone(threads);
+            assert_eq!(other_total.to_bits(), total.to_bits());
+            assert!(other.iter().zip(&gradient).all(same));
+        }
+        let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
+        let mut in_place = (f64::NAN, self.logits.clone());
+        spatial_cross_entropy_in_place(
+            &mut in_place.1,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            self.gradient_scale(),
+            Outputs::losses(&mut losses).with_total_alone(&mut in_place.0),
+            2,
+        )
+        .unwrap();
+        assert_eq!(in_place.0.to_bits(), total.to_bits());
+        assert!(in_place.1.iter().zip(&gradient).all(same));
+        let mut forward = f64::NAN;
+        spatial_cross_entropy(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            Outputs::losses(&mut losses).with_total_alone(&mut forward),
+            1,
+        )
+        .unwrap();
+        // A scale a row is for another kernel, and there is none without a gradient.
+        if self.scales.is_none() {
+            assert_eq!(forward.to_bits(), total.to_bits());
+        }
+
+        Results { gradient, ..results.clone() }.agree_with_truth(self);
+        let counted = || (0..self.rows).filter(|&row| !self.is_ignored(row));
+        let truth = sum(counted().map(|row| self.truth(row).loss));
+        let size = sum(counted().map(|row| self.truth(row).size));
+        // Few of the additions of rows are one after the other.
+        let bound = (4.0 * <T::Sum as Number>::EPSILON + 8.0 * f64::EPSILON) * size;
+        for total in [total, forward] {
+            let is_same = total == truth || (total.is_nan() && truth.is_nan());
+            assert!(
+                (total - truth).abs() <= bound || is_same,
+                "{} {}×{}: total {total}, truth {truth}, bound {bound}",
+                cpu_features(),
+                self.rows,
+                self.classes
+            );
+        }
+    }
+
+    fn total_alone(&self, threads: usize) -> (f64, Vec<T>) {
+        let mut gradient = vec![MaybeUninit::new(T::of(f64::NAN)); self.logits.len()];
+        let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
+        let mut total = f64::NAN;
+        spatial_cross_entropy_gradient(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            self.gradient_scale(),
+            &mut gradient,
+            Outputs::losses(&mut losses).with_total_alone(&mut total),
+            threads,
+        )
+        .unwrap();
+        // SAFETY: made of initialized numbers.
+        #[allow(unsafe_code)]
+        let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
+        (total, gradient.collect())
+    }
+
+    /// The same rows again and again, so many in all; not if there are as many, if they have many classes, or if more is
+    /// theirs than logits and labels.
+    fn repeated(&self, rows: usize) -> Option<Self> {
+        let is_theirs = matches!(self.masses, OwnedMasses::Row(_))
+            || !matches!(
+                self.dense,
+                OwnedDense::None | OwnedDense::Vector(_) | OwnedDense::Matrix(_)
+            )
+            || self.second.is_some()
+            || self.scales.is_some();
+        let are_few = (1..rows).contains(&self.rows) && self.spatial == 1 && self.classes <= 64;
+        if is_theirs || !are_few {
+            return None;
+        }
+        let of = |row: usize| row % self.rows;
+        let mut case = Case { rows, ..self.clone() };
+        let logits = |row| &self.logits[of(row) * self.classes..][..self.classes];
+        case.logits = (0..rows).flat_map(logits).copied().collect();
+        case.labels = self.labels.as_ref().map(|l| (0..rows).map(|row| l[of(row)]).collect());
+        case.ignored = self.ignored.as_ref().map(|i| (0..rows).map(|row| i[of(row)]).collect());
+        Some(case)
     }
 
     /// The gradient, losses and the rest.
@@ -463,6 +571,7 @@ fn sum(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// What a call gives.
+#[derive(Clone)]
 pub struct Results<T: Number>
 where
     T::Sum: Number,

@@ -84,7 +84,7 @@ fn run<T: Logit>(
     let mut total = 0.0;
     let mut outputs = Outputs::uninit_losses(uninit_slice_mut::<T::Sum>(&mut losses)?);
     if !each {
-        outputs = outputs.with_total(&mut total);
+        outputs = outputs.with_total_alone(&mut total);
     }
     if statistics {
         outputs = outputs.with_log_sum_exp(&mut log_sum_exp).with_correct(&mut correct);

@@ -7,12 +7,12 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::super::exponential::{LOG2_E, double};
-use super::super::vector::{Read, Vector, Write};
-use super::{NEAREST, first};
+use super::super::vector::{Permute, Read, Vector, Write};
+use super::{NEAREST, first, transpose};
 
 /// 8 numbers in double precision.
 #[derive(Clone, Copy)]
-pub(crate) struct Double(__m512d);
+pub(crate) struct Double(pub(super) __m512d);
 
 // SAFETY of all that follows: as in the module above.
 
@@ -165,6 +165,24 @@ impl Vector for Double {
     #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
+    }
+}
+
+impl Permute<f64> for Double {
+    #[inline(always)]
+    unsafe fn permute(self, from: *const u32) -> Self {
+        unsafe {
+            let from = _mm512_cvtepu32_epi64(_mm256_loadu_si256(from.cast()));
+            Double(_mm512_permutexvar_pd(from, self.0))
+        }
+    }
+    #[inline(always)]
+    unsafe fn row_maxima(rows: *const f64, columns: usize) -> Self {
+        unsafe { transpose::double_row_maxima(rows, columns) }
+    }
+    #[inline(always)]
+    unsafe fn row_sums(rows: *const f64, columns: usize) -> Self {
+        unsafe { transpose::double_row_sums(rows, columns) }
     }
 }
 

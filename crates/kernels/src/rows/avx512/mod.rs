@@ -11,8 +11,10 @@ use half::{bf16, f16};
 
 use super::dispatch::Kernel;
 use super::element::Element;
+use super::element::sealed::Convert;
 use super::exponential::{LOG2_E, single};
-use super::vector::{Lanes, Read, Vector, Write};
+use super::packed::PackedRows;
+use super::vector::{Lanes, Permute, Read, Vector, Write};
 pub(crate) use double::Double;
 use transpose::{transpose_in, transpose_out};
 
@@ -28,6 +30,19 @@ where
     K: Kernel<T>,
 {
     kernel.run::<V>();
+}
+
+/// Runs the kernel of [packed](super::packed) rows with these instructions.
+///
+/// # Safety
+/// The processor has them.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(crate) unsafe fn launch_packed<T, V>(rows: PackedRows<'_, '_, '_, T>) -> usize
+where
+    T: Element,
+    V: Lanes<Scalar = T::Sum> + Permute<T>,
+{
+    rows.run::<V>()
 }
 
 /// 16 numbers in single precision.
@@ -162,6 +177,24 @@ impl Vector for Single {
     #[inline(always)]
     fn fence() {
         unsafe { _mm_sfence() }
+    }
+}
+
+impl<T: Convert> Permute<T> for Single
+where
+    Single: Write<T>,
+{
+    #[inline(always)]
+    unsafe fn permute(self, from: *const u32) -> Self {
+        unsafe { Single(_mm512_permutexvar_ps(_mm512_loadu_si512(from.cast()), self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn row_maxima(rows: *const T, columns: usize) -> Self {
+        unsafe { transpose::row_maxima(rows, columns) }
+    }
+    #[inline(always)]
+    unsafe fn row_sums(rows: *const f32, columns: usize) -> Self {
+        unsafe { transpose::row_sums(rows, columns) }
     }
 }
 

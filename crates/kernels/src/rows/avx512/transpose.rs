@@ -1,12 +1,12 @@
-//! Columns of 16 rows at a time.
+//! Columns of 16 rows at a time, and what their rows come to.
 
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
 use super::super::element::sealed::Convert;
-use super::super::vector::{Read, Write};
-use super::Single;
+use super::super::vector::{Read, Vector, Write};
+use super::{Double, Single};
 
 // SAFETY of all that follows: as in the module above.
 
@@ -95,3 +95,112 @@ pub(super) unsafe fn transpose_out<T: Convert>(
         }
     }
 }
+
+/// A function that takes what is read of each of some rows, one after the other, together, lane by lane, and then the
+/// lanes of each row: a transposition that joins what it would put side by side.
+///
+/// Functions of their own: inlined, the addresses of all rows of all calls are computed first, and spilled.
+macro_rules! row_fold {
+    (
+        $(#[$doc:meta])* $name:ident$(<$generic:ident>)?($element:ty) -> $vector:ident, $rows:literal, $fill:expr,
+        $join:ident, $fold:ident
+    ) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The processor has the instructions, and the rows can be read.
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        #[inline(never)]
+        pub(super) unsafe fn $name$(<$generic: Convert>)?(
+            rows: *const $element,
+            columns: usize,
+        ) -> $vector
+        where
+            $vector: Read<$element>,
+        {
+            unsafe {
+                let last = columns.saturating_sub(1) / $rows * $rows;
+                let mut folded = [$vector::splat($fill); $rows];
+                let mut row = rows.wrapping_add(last);
+                for folded in &mut folded {
+                    let part = <$vector as Read<$element>>::read_part(row, columns - last);
+                    *folded = part.keep(columns - last, $fill);
+                    row = row.wrapping_add(columns);
+                }
+                for at in (0..last).step_by($rows) {
+                    let mut row = rows.add(at);
+                    for folded in &mut folded {
+                        let part = <$vector as Read<$element>>::read(row);
+                        *folded = $vector($join(folded.0, part.0));
+                        row = row.wrapping_add(columns);
+                    }
+                }
+                $fold!($join, $vector, folded)
+            }
+        }
+    };
+}
+
+/// Neighbours within 128 bits twice, then neighbouring quarters twice.
+macro_rules! sixteen {
+    ($join:ident, $vector:ident, $rows:ident) => {{
+        let mut pairs = [_mm512_setzero_pd(); 8];
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let (a, b) = ($rows[2 * i].0, $rows[2 * i + 1].0);
+            *pair = _mm512_castps_pd($join(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+        }
+        let mut quads = [_mm512_setzero_ps(); 4];
+        for (i, quad) in quads.iter_mut().enumerate() {
+            let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
+            let low = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            *quad = $join(low, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+        }
+        let [a, b, c, d] = quads;
+        let (first, second) = (
+            quarters!($join, _mm512_shuffle_f32x4, a, b),
+            quarters!($join, _mm512_shuffle_f32x4, c, d),
+        );
+        $vector(quarters!($join, _mm512_shuffle_f32x4, first, second))
+    }};
+}
+
+/// Neighbours within 128 bits, then neighbouring quarters twice.
+macro_rules! eight {
+    ($join:ident, $vector:ident, $rows:ident) => {{
+        let mut pairs = [_mm512_setzero_pd(); 4];
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let (a, b) = ($rows[2 * i].0, $rows[2 * i + 1].0);
+            *pair = $join(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        }
+        let [a, b, c, d] = pairs;
+        let (first, second) = (
+            quarters!($join, _mm512_shuffle_f64x2, a, b),
+            quarters!($join, _mm512_shuffle_f64x2, c, d),
+        );
+        $vector(quarters!($join, _mm512_shuffle_f64x2, first, second))
+    }};
+}
+
+/// Neighbouring quarters, those of the first vector and then of the second.
+macro_rules! quarters {
+    ($join:ident, $shuffle:ident, $a:expr, $b:expr) => {
+        $join($shuffle::<0b10_00_10_00>($a, $b), $shuffle::<0b11_01_11_01>($a, $b))
+    };
+}
+
+row_fold!(
+    /// Lane i is the largest element of row i.
+    row_maxima<T>(T) -> Single, 16, f32::NEG_INFINITY, _mm512_max_ps, sixteen
+);
+row_fold!(
+    /// Lane i is the sum of row i.
+    row_sums(f32) -> Single, 16, 0.0, _mm512_add_ps, sixteen
+);
+row_fold!(
+    /// Lane i is the largest element of row i.
+    double_row_maxima(f64) -> Double, 8, f64::NEG_INFINITY, _mm512_max_pd, eight
+);
+row_fold!(
+    /// Lane i is the sum of row i.
+    double_row_sums(f64) -> Double, 8, 0.0, _mm512_add_pd, eight
+);

@@ -9,7 +9,6 @@
 
 mod transfer;
 
-use super::Scale;
 use super::careful::CarefulRow;
 use super::dispatch::Kernel;
 use super::element::Element;
@@ -245,7 +244,7 @@ impl<T: Element> Tile<'_, '_, T> {
             let mut less = [zero; WIDTH];
             let mut labels = [[zero; WIDTH]; 2];
             if GRADIENT {
-                let steps = self.steps(targets);
+                let steps = targets.steps(problem, self.row, self.lanes);
                 for lane in 0..V::LANES {
                     let factor = outcomes.slope[lane] * steps[lane] * shares[lane];
                     factors[lane] = T::Sum::from_f64(factor);
@@ -284,7 +283,7 @@ impl<T: Element> Tile<'_, '_, T> {
                 }
             }
 
-            self.report(V::LANES, outcomes);
+            outcomes.report(problem, self.row, self.lanes, V::LANES);
             if !(outcomes.all_finite && problem.correct.is_null()) {
                 let mut tops = [zero; WIDTH];
                 top.store(tops.as_mut_ptr());
@@ -300,63 +299,6 @@ impl<T: Element> Tile<'_, '_, T> {
             }
             if GRADIENT {
                 self.write_tile::<V>();
-            }
-        }
-    }
-
-    /// By what the gradient of each row is multiplied, 0 for rows that do not count.
-    #[inline(always)]
-    fn steps(&self, targets: &LaneTargets<T::Sum>) -> [f64; WIDTH] {
-        let scale = self.problem.scale.to_f64();
-        let mut steps = [0.0; WIDTH];
-        match self.problem.gradient_scale {
-            Scale::All(all) => steps = [all.to_f64() * scale; WIDTH],
-            Scale::Rows(rows) => {
-                for (step, row) in steps.iter_mut().zip(&rows[self.row..self.row + self.lanes]) {
-                    *step = row.to_f64() * scale;
-                }
-            }
-        }
-        if !targets.all_count {
-            for lane in (0..WIDTH).filter(|&lane| !targets.counts[lane]) {
-                steps[lane] = 0.0;
-            }
-        }
-        steps
-    }
-
-    /// Writes losses and log-sum-exps.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn report(&self, lanes: usize, outcomes: &LaneOutcomes) {
-        // SAFETY: promised by the caller.
-        unsafe {
-            self.copy_out(lanes, &outcomes.loss, self.problem.losses);
-            if !self.problem.log_sum_exp.is_null() {
-                self.copy_out(lanes, &outcomes.log_sum_exp, self.problem.log_sum_exp);
-            }
-        }
-    }
-
-    /// Rounds all of so many lanes, so that the compiler knows how many, and copies those that there are.
-    ///
-    /// # Safety
-    /// `to` points to one number a row.
-    #[inline(always)]
-    unsafe fn copy_out(&self, lanes: usize, values: &[f64; WIDTH], to: *mut T::Sum) {
-        let mut rounded = [T::Sum::ZERO; WIDTH];
-        for (rounded, value) in rounded.iter_mut().zip(values) {
-            *rounded = T::Sum::from_f64(*value);
-        }
-        // SAFETY: promised by the caller; no tile has more lanes.
-        unsafe {
-            let to = to.add(self.row);
-            if self.lanes == lanes {
-                to.copy_from_nonoverlapping(rounded.as_ptr(), lanes);
-            } else {
-                to.copy_from_nonoverlapping(rounded.as_ptr(), self.lanes);
             }
         }
     }
