@@ -7,6 +7,7 @@ use crate::{
     CorrectnessRanking, DualFocal, Entropy, Focal, Focal53, ForwardCorrection,
     GeneralizedCrossEntropy, JsDivergence, KlDivergence, LabelRelaxation, LogitNorm, LogitPenalty,
     LossTerm, MarginSmoothing, MaxSup, Mmce, Poly, Result, SymmetricCrossEntropy, Term,
+    ZipfDivergence,
 };
 
 /// The enum, its conversions and its names, from one line a loss.
@@ -89,6 +90,8 @@ any_of! {
     "kl_divergence" => KlDivergence,
     /// Jensen-Shannon divergence.
     "js_divergence" => JsDivergence,
+    /// Divergence of the other classes from Zipf's law.
+    "zipf_divergence" => ZipfDivergence,
     /// Squared distance from the target.
     "brier" => Brier,
     /// Focal loss.

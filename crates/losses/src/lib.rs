@@ -46,7 +46,8 @@
 //! What papers report of these losses was mostly measured on image classifiers, with weights chosen for the dataset.
 //! A temperature fitted after training often calibrates as well as any of them: compare with it first.
 //!
-//! Added to a loss, with a weight; [`Mmce`] and a divergence from the target look at it, the others do not:
+//! Added to a loss, with a weight; [`Mmce`], [`ZipfDivergence`] and a divergence from the target look at it, the others
+//! do not:
 //!
 //! | term | holds back | know that |
 //! |---|---|---|
@@ -58,6 +59,7 @@
 //! | [`LogitPenalty`] | large logits | the sum over classes: the weight depends on their number |
 //! | [`KlDivergence`], [`JsDivergence`] | distance from a prior | the direction is named; reverse KL from labels is infinite |
 //! | [`CorrectnessRanking`] | confidence in the wrong order | needs a [`CorrectnessHistory`]; for ranking, not calibration |
+//! | [`ZipfDivergence`] | shares of the other classes that are not by rank | keeps their order; needs labels |
 //! | [`Mmce`] | miscalibration within the batch | quadratic in the batch; noisy for small ones; needs labels |
 //!
 //! In the place of cross-entropy:
@@ -103,7 +105,7 @@ pub use objective::{Objective, TermValue};
 pub use regularizers::{
     Acls, Brier, ConfidencePenalty, CorrectnessHistory, CorrectnessRanking, Direction, Entropy,
     JsDivergence, KlDivergence, LogitNorm, LogitPenalty, MarginSmoothing, MaxSup, Mmce,
-    NormalizedLogits, Reference,
+    NormalizedLogits, Reference, ZipfDivergence,
 };
 pub use robust::{
     BackwardCorrection, BinaryCrossEntropy, Bootstrap, BootstrapMode, DualFocal, Focal, Focal53,

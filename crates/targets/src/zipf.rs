@@ -8,8 +8,8 @@
 //! classes. Unlike a prior, d changes with every row and every step, so it is written densely.
 //!
 //! Liang et al. do not mix d into the target: they add λ·KL(d ‖ p without the label) to cross-entropy.
-//! [`non_target_rows`](ZipfSmoothing::non_target_rows) is the d of that; [`rows`](ZipfSmoothing::rows) is the mixture
-//! (1 − ε)·onehot + ε·d, for cross-entropy with soft targets.
+//! That is the `ZipfDivergence` of the losses, and [`non_target_rows`](ZipfSmoothing::non_target_rows) is its d;
+//! [`rows`](ZipfSmoothing::rows) is the mixture (1 − ε)·onehot + ε·d, for cross-entropy with soft targets.
 //!
 //! Source: Liang, Li, Bi, Gao, Xu, Zhang, Zhang, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
 //! ECCV 2022 (their code has 1/rank, α = 1). Zhou et al. 2025 (MaxSup) report no gain on ImageNet: 76.21 against 76.16 %.

@@ -40,8 +40,8 @@ for_all_elements! {
 /// Of few classes also whole groups that are computed together, and some more.
 fn rows_for(classes: usize) -> &'static [usize] {
     match classes {
-        ..=64 => &[15, 16, 33, 150],
-        ..=300 => &[15, 16, 33],
+        0..=64 => &[15, 16, 33, 150],
+        65..=300 => &[15, 16, 33],
         _ => &[0, 1, 3],
     }
 }

@@ -10,6 +10,7 @@ mod logit_penalty;
 mod margin_smoothing;
 mod max_sup;
 mod mmce;
+mod zipf_divergence;
 
 pub use acls::Acls;
 pub use brier::Brier;
@@ -21,3 +22,4 @@ pub use logit_penalty::LogitPenalty;
 pub use margin_smoothing::MarginSmoothing;
 pub use max_sup::MaxSup;
 pub use mmce::Mmce;
+pub use zipf_divergence::ZipfDivergence;

@@ -5,6 +5,7 @@ use softlabel_losses::{
     ConfidencePenalty, CorrectnessRanking, Direction, DualFocal, Entropy, Focal, Focal53,
     ForwardCorrection, GeneralizedCrossEntropy, JsDivergence, KlDivergence, LabelRelaxation,
     LogitNorm, LogitPenalty, MarginSmoothing, MaxSup, Mmce, Poly, Reference, SymmetricCrossEntropy,
+    ZipfDivergence,
 };
 use softlabel_targets::BinarySmoothing;
 
@@ -145,6 +146,22 @@ fn binary(z: &[f64], q: &[f64], keep: f64, floor: f64, weights: [f64; 5]) -> f64
     mean(&(0..z.len()).map(entry).collect::<Vec<_>>())
 }
 
+/// By counting, for each class, how many come before it.
+fn zipf(z: &[f64], y: usize, exponent: f64) -> f64 {
+    let others: Vec<usize> = (0..z.len()).filter(|&k| k != y && z[k].is_finite()).collect();
+    let rank = |k: usize| {
+        let before = |&&j: &&usize| z[j] > z[k] || (z[j] == z[k] && j < k);
+        1.0 + others.iter().filter(before).count() as f64
+    };
+    let total: f64 = (1..=others.len()).map(|r| (r as f64).powf(-exponent)).sum();
+    let log_p = log_softmax(&others.iter().map(|&k| z[k]).collect::<Vec<_>>());
+    let part = |(&k, log_p): (&usize, &f64)| {
+        let d = rank(k).powf(-exponent) / total;
+        d * (d.ln() - log_p)
+    };
+    others.iter().zip(&log_p).map(part).sum()
+}
+
 /// (T⁻¹ℓ)_y as the solution x of T x = ℓ, by Cramer's rule.
 fn backward_correction(z: &[f64], y: usize) -> f64 {
     let costs: Vec<f64> = log_softmax(z).into_iter().map(|l| -l).collect();
@@ -225,6 +242,9 @@ pub(crate) fn all() -> Vec<Case> {
         case(kl_of(Direction::Reverse, prior()), Rows(|z, _| kl(&softmax(z), &PRIOR))),
         case(js_of(Reference::Target), Rows(|z, q| js(&softmax(z), q))),
         case(js_of(prior()), Rows(|z, _| js(&softmax(z), &PRIOR))),
+        case(ZipfDivergence::new(1.0).unwrap(), Label(|z, y| zipf(z, y, 1.0))),
+        case(ZipfDivergence::new(0.0).unwrap(), Label(|z, y| zipf(z, y, 0.0))),
+        case(ZipfDivergence::new(2.5).unwrap(), Label(|z, y| zipf(z, y, 2.5))),
         case(
             Brier::new(),
             Rows(|z, q| softmax(z).iter().zip(q).map(|(p, q)| (p - q).powi(2)).sum()),

@@ -86,6 +86,7 @@ fn terms() -> Vec<(&'static str, String, bool)> {
         term("mmce", "width = 0.4", false),
         term("kl_divergence", "direction = 'forward', reference = 'uniform'", false),
         term("js_divergence", "reference = 'target'", true),
+        term("zipf_divergence", "exponent = 1.0", false),
         term("brier", "", true),
         term("focal", "gamma = 2.0", true),
         term("focal_53", "", true),
