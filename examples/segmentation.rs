@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use softlabel::prelude::*;
-use softlabel::targets::{LabelMap, Layout, Svls};
+use softlabel::targets::{LabelMap, Svls};
 use tch::nn::{Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
 
     // Rows and which of them count, in the layout of convolutions.
     let map = LabelMap::new(&labels, &[IMAGES, SIDE, SIDE], 2, Some(NOBODYS))?;
-    let targets = Svls::new(1.0, 3)?.encode(&map, Layout::ClassSecond)?;
+    let targets = Svls::new(1.0, 3)?.encode(&map, ClassAxis::Second)?;
     let rows = Tensor::from_slice(&targets.values).view((-1, 2, side, side));
     let counted = Tensor::from_slice(&targets.counted).view((-1, side, side));
     let target = Target::Masked { rows: &rows, counted: &counted };

@@ -20,6 +20,7 @@
 //! # Ok::<(), softlabel_core::Error>(())
 //! ```
 
+mod class_axis;
 mod error;
 mod labels;
 mod masked_labels;
@@ -29,6 +30,7 @@ mod reduction;
 mod scalar;
 mod values;
 
+pub use class_axis::ClassAxis;
 pub use error::{Error, Result};
 pub use labels::Labels;
 pub use masked_labels::{ClassLabels, MaskedLabels};

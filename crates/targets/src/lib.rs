@@ -116,5 +116,6 @@ pub use smoothing::{
     Amount, Convention, Dense, FusedTarget, Masses, MassesBy, NegativeEpsilon, Prior, Smoothing,
     TargetWeights, smooth_one_hot,
 };
-pub use spatial::{LabelMap, Layout, SpatialTargets, Svls};
+pub use softlabel_core::ClassAxis;
+pub use spatial::{LabelMap, SpatialTargets, Svls};
 pub use zipf::ZipfSmoothing;

@@ -13,7 +13,7 @@
 //! IPMI 2021 (σ = 1, n = 3).
 
 use serde::{Deserialize, Serialize};
-use softlabel_core::Error as Core;
+use softlabel_core::{ClassAxis, Error as Core};
 
 use crate::{Error, Result};
 
@@ -87,22 +87,10 @@ impl LabelMap {
     }
 }
 
-/// Where the classes are in a dense target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Layout {
-    /// `[batch, …, K]`: the classes of a pixel side by side.
-    #[default]
-    ClassLast,
-    /// `[batch, K, …]`: a plane for each class, as convolutions have it.
-    ClassSecond,
-}
-
 /// Dense targets of a label map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpatialTargets {
-    /// Row-major, in the [`Layout`] that was asked for; 0 for a pixel that is ignored.
+    /// Row-major, with the class axis where it was asked for; 0 for a pixel that is ignored.
     pub values: Vec<f32>,
     /// For each pixel whether it counts, that is, is not ignored.
     pub counted: Vec<bool>,
@@ -113,11 +101,11 @@ pub struct SpatialTargets {
 /// In serialized form `{ sigma = 1.0, size = 3 }`.
 ///
 /// ```
-/// use softlabel_targets::{LabelMap, Layout, Svls};
+/// use softlabel_targets::{ClassAxis, LabelMap, Svls};
 ///
 /// // An edge between two columns: of the neighbours' half, a third is across.
 /// let map = LabelMap::new(&[0, 0, 1, 1], &[1, 1, 4], 2, None)?;
-/// let target = Svls::default().encode(&map, Layout::ClassLast)?;
+/// let target = Svls::default().encode(&map, ClassAxis::Last)?;
 /// assert_eq!(target.values[..2], [1.0, 0.0]);
 /// assert!((target.values[3] - 0.1722).abs() < 1e-4);
 /// # Ok::<(), softlabel_targets::Error>(())
@@ -195,7 +183,7 @@ impl Svls {
     /// # Errors
     /// If pixels times classes are more than memory can address.
     #[allow(clippy::cast_possible_truncation)] // The one rounding to f32 that the documentation states.
-    pub fn encode(&self, map: &LabelMap, layout: Layout) -> Result<SpatialTargets> {
+    pub fn encode(&self, map: &LabelMap, axis: ClassAxis) -> Result<SpatialTargets> {
         let (classes, pixels) = (map.classes, map.size.iter().product::<usize>());
         let Some(count) = map.labels.len().checked_mul(classes) else {
             let found = format!("{} pixels of {classes} classes", map.labels.len());
@@ -222,9 +210,9 @@ impl Svls {
                     }
                 }
                 for (class, &t) in target.iter().enumerate().filter(|(_, t)| **t > 0.0) {
-                    let place = match layout {
-                        Layout::ClassLast => (image * pixels + pixel) * classes + class,
-                        Layout::ClassSecond => (image * classes + class) * pixels + pixel,
+                    let place = match axis {
+                        ClassAxis::Last => (image * pixels + pixel) * classes + class,
+                        ClassAxis::Second => (image * classes + class) * pixels + pixel,
                     };
                     values[place] = (t / sum) as f32;
                 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests fail by panicking.
 
 use proptest::prelude::*;
-use softlabel_targets::{LabelMap, Layout, Svls};
+use softlabel_targets::{ClassAxis, LabelMap, Svls};
 
 const IGNORED: i64 = -100;
 
@@ -58,8 +58,8 @@ fn check(labels: &[i64], shape: [usize; 4], is_volume: bool, sigma: f64, n: usiz
     let axes = if is_volume { shape.to_vec() } else { vec![shape[0], shape[2], shape[3]] };
     let map = LabelMap::new(labels, &axes, CLASSES, Some(IGNORED)).unwrap();
     let svls = Svls::new(sigma, n).unwrap();
-    let last = svls.encode(&map, Layout::ClassLast).unwrap();
-    let second = svls.encode(&map, Layout::ClassSecond).unwrap();
+    let last = svls.encode(&map, ClassAxis::Last).unwrap();
+    let second = svls.encode(&map, ClassAxis::Second).unwrap();
     let expected = reference(labels, shape, CLASSES, sigma, n);
     let pixels = shape[1] * shape[2] * shape[3];
     for (pixel, label) in labels.iter().enumerate() {
@@ -80,7 +80,7 @@ fn check(labels: &[i64], shape: [usize; 4], is_volume: bool, sigma: f64, n: usiz
 #[test]
 fn one_pixel_by_hand() {
     let map = LabelMap::new(&[0, 0, 0, 0, 1, 0, 0, 0, 0], &[1, 3, 3], 2, None).unwrap();
-    let target = Svls::default().encode(&map, Layout::ClassSecond).unwrap();
+    let target = Svls::default().encode(&map, ClassAxis::Second).unwrap();
     let (beside, corner) = (0.077_807, 0.047_193);
     let expected = [corner, beside, corner, beside, 0.5, beside, corner, beside, corner];
     for (pixel, expected) in expected.into_iter().enumerate() {
@@ -92,7 +92,7 @@ fn one_pixel_by_hand() {
 #[test]
 fn an_ignored_neighbour_has_no_say() {
     let map = LabelMap::new(&[0, 255, 1], &[1, 1, 3], 2, Some(255)).unwrap();
-    let target = Svls::default().encode(&map, Layout::ClassLast).unwrap();
+    let target = Svls::default().encode(&map, ClassAxis::Last).unwrap();
     // What is left around each end is itself.
     assert_eq!(target.values, [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!(target.counted, [true, false, true]);
@@ -113,7 +113,7 @@ fn what_makes_no_sense_is_refused() {
     // The product overflows before the 0 is reached.
     assert!(map(&[], &[usize::MAX, 2, 0]).is_err());
     let empty = map(&[], &[0, 4, 4]).unwrap();
-    assert!(Svls::default().encode(&empty, Layout::ClassLast).unwrap().values.is_empty());
+    assert!(Svls::default().encode(&empty, ClassAxis::Last).unwrap().values.is_empty());
     let svls: Svls = serde_json::from_str(r#"{"sigma":1,"size":3}"#).unwrap();
     assert_eq!(svls, Svls::default());
     assert!(serde_json::from_str::<Svls>(r#"{"sigma":1,"size":4}"#).is_err());

@@ -1,20 +1,10 @@
 //! Shapes: where the class axis lies, and that targets fit the logits.
 
+use softlabel_core::ClassAxis;
 use tch::{Device, Kind, Tensor};
 
 use crate::slices::slice;
 use crate::{Error, Result};
-
-/// Where the class axis of logits lies. For `[N, K]` both are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum ClassAxis {
-    /// `[.., K]`: `[N, K]` for classification, `[N, T, K]` for sequences.
-    #[default]
-    Last,
-    /// `[N, K, d1, ..]`: PyTorch's layout, `[N, K, H, W]` for dense prediction.
-    Second,
-}
 
 /// A view of `scores` with the class axis last: `[.., K]`.
 ///

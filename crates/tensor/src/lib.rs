@@ -45,10 +45,10 @@ pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use gradient_check::{Deviation, GradientCheck, gradient_check};
 pub use layout::{
-    ClassAxis, check_label_values, check_labels, check_labels_fit, check_same_device,
-    check_soft_row_values, check_soft_rows, check_soft_rows_fit, class_last, contiguous,
-    soft_row_tolerance,
+    check_label_values, check_labels, check_labels_fit, check_same_device, check_soft_row_values,
+    check_soft_rows, check_soft_rows_fit, class_last, contiguous, soft_row_tolerance,
 };
+pub use softlabel_core::ClassAxis;
 
 pub use mapped::MappedFile;
 pub use script::ScriptModule;

@@ -6,7 +6,7 @@
 
 use softlabel_core::Labels;
 use softlabel_data::Subset;
-use softlabel_targets::{LabelMap, Layout, Svls};
+use softlabel_targets::{ClassAxis, LabelMap, Svls};
 use tch::{Device, Tensor};
 
 use crate::Result;
@@ -74,7 +74,7 @@ impl Counted {
         }
         let classes = labels.classes();
         let map = LabelMap::new(&map, &self.shape, classes, Some(IGNORED))?;
-        let targets = svls.encode(&map, Layout::ClassLast)?.values;
+        let targets = svls.encode(&map, ClassAxis::Last)?.values;
         let rows = Tensor::f_from_slice(&targets)?.f_view([-1, classes as i64])?;
         match &self.index {
             None => Ok(rows),

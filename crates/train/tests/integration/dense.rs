@@ -10,7 +10,7 @@ use std::path::Path;
 
 use softlabel_data::{SavedPredictions, Source, SplitFractions, Splits, Subset};
 use softlabel_results::{Calibration, Existing, RunFolder};
-use softlabel_targets::{LabelMap, Layout, Svls};
+use softlabel_targets::{ClassAxis, LabelMap, Svls};
 use softlabel_train::{Error, Event, Experiment, Recipe, Teach, TeachWith};
 use tch::{Device, Kind, Tensor};
 use tempfile::{TempDir, tempdir};
@@ -166,7 +166,7 @@ fn one_step_is_that_of_the_formula_over_the_pixels_that_count() {
 
     let shape = [MAPS, SIZE.0, SIZE.1];
     let map = LabelMap::new(&labels, &shape, 3, Some(IGNORED)).unwrap();
-    let spatial = Svls::new(0.8, 3).unwrap().encode(&map, Layout::ClassLast).unwrap().values;
+    let spatial = Svls::new(0.8, 3).unwrap().encode(&map, ClassAxis::Last).unwrap().values;
     let spatial = |id: usize, _: i64| -> Vec<f64> {
         spatial[3 * id..][..3].iter().map(|&t| f64::from(t)).collect()
     };
