@@ -18,7 +18,8 @@
 //! Dense rows are read once more each, in the type they have, and a second time where they must be
 //! distributions and cannot be checked in passing: in place, with class weights, or rounded.
 //! Rows of few classes, and classes that are not contiguous, are computed many rows at a time; where the sum of the
-//! losses alone is asked for, without moving a logit from its place, if the processor has AVX-512.
+//! losses alone is asked for, labels smoothed towards uniform, without moving a logit from its place, if the processor
+//! has AVX-512; what is of a row is then in the arithmetic of its logits but for the logarithms.
 //!
 //! # Arithmetic
 //!
@@ -39,8 +40,9 @@
 //! Rows are independent of each other: on one machine the bits of a row depend on the row alone,
 //! not on the number of threads, its neighbours, whether the gradient replaces the logits, or
 //! whether there is a gradient. Of the last bits more is decisive: of rows of many classes, whether it is asked which
-//! are correct; of rows of few classes, whether the sum of the losses alone is asked for, and if so, whether one of the
-//! 64 rows that are computed together is ignored or not finite.
+//! are correct; of rows of few classes, whether the sum of the losses alone is asked for, and if so, whether the 64 rows
+//! that are computed together are whole, and all of them count and are finite, and whether their gradients have a
+//! scale each.
 //!
 //! # Edge cases
 //!
@@ -67,6 +69,8 @@ mod four;
 mod labels;
 mod lanes;
 mod long;
+// There are instructions for it on one architecture alone.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod packed;
 mod portable;
 mod problem;
@@ -150,7 +154,8 @@ impl<'a, A> Outputs<'a, A> {
         Self::uninit_losses(as_uninit(losses))
     }
 
-    /// The losses, in memory that need not hold any numbers; when a function returns `Ok`, it does.
+    /// The losses, in memory that need not hold any numbers; when a function returns `Ok`, it does, unless the
+    /// [total alone](Self::with_total_alone) was asked for.
     pub fn uninit_losses(losses: &'a mut [MaybeUninit<A>]) -> Self {
         Outputs { losses, total: None, total_alone: false, log_sum_exp: None, correct: None }
     }
@@ -159,15 +164,18 @@ impl<'a, A> Outputs<'a, A> {
     #[must_use]
     pub fn with_total(mut self, total: &'a mut f64) -> Self {
         self.total = Some(total);
+        self.total_alone = false;
         self
     }
 
-    /// Σ of the losses in `f64`, as [`with_total`](Self::with_total), in the place of the losses: what their memory holds
-    /// in the end is not said. Rows of few classes take less time so.
+    /// Σ of the losses in `f64`, as [`with_total`](Self::with_total), in the place of the losses: their memory is at the
+    /// kernels' disposal, and what held no number before may hold none in the end. Rows of few classes take less time
+    /// so, where labels have the same mass in all rows and the other classes share the rest alike.
     #[must_use]
-    pub fn with_total_alone(mut self, total: &'a mut f64) -> Self {
-        self.total_alone = true;
-        self.with_total(total)
+    pub fn with_total_alone(self, total: &'a mut f64) -> Self {
+        let mut outputs = self.with_total(total);
+        outputs.total_alone = true;
+        outputs
     }
 
     /// And ln Σ_k e^{z_k}.

@@ -23,6 +23,10 @@ use super::{FEW_CLASSES, Scale};
 /// Vectors of rows at a time, so that one operation need not wait for another.
 const AT_A_TIME: usize = 4;
 
+/// Masses and steps beyond this, or steps below 1 over it, are not for this kernel: in `f32` their products might not
+/// be numbers.
+const LARGEST: f64 = 1e15;
+
 /// A problem that is for this kernel.
 pub(crate) struct Packed<'a, 'b, T: Element> {
     problem: &'a Problem<'b, T>,
@@ -53,6 +57,12 @@ impl<'a, 'b, T: Element> Packed<'a, 'b, T> {
             && problem.correct.is_null();
         let labels = target.labels.filter(|_| is_plain)?;
         let step = scale.to_f64() * problem.scale.to_f64();
+        // What a row is multiplied by is rounded before it is divided by the row's sum.
+        let size = masses.label.to_f64().abs()
+            + problem.layout.classes as f64 * masses.uniform.to_f64().abs();
+        if !(size <= LARGEST && (step == 0.0 || (1.0 / LARGEST..=LARGEST).contains(&step.abs()))) {
+            return None;
+        }
         Some(Packed { problem, labels, masses, step })
     }
 
@@ -94,6 +104,9 @@ impl<T: Element> PackedRows<'_, '_, '_, T> {
     #[allow(clippy::cast_possible_truncation)] // A row of a vector's.
     pub(super) fn run<V: Lanes<Scalar = T::Sum> + Permute<T>>(self) -> usize {
         let Self { packed, range, sums } = self;
+        if range.len() < GROUP || packed.any_is_ignored(range.start..range.start + GROUP) {
+            return range.start;
+        }
         let classes = packed.problem.layout.classes;
         let mut row_of = [0; FEW_CLASSES * MOST_LANES];
         for (at, row) in row_of[..V::LANES * classes].iter_mut().enumerate() {

@@ -106,6 +106,7 @@ pub(crate) trait Vector: Copy {
     fn fence() {}
 }
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 /// A vector whose lanes change places in an instruction, of numbers of a type.
 pub(crate) trait Permute<T: Convert>: Write<T> {
     /// Lane i of the result is lane `from[i]` of self.

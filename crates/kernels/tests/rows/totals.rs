@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 
 use half::{bf16, f16};
 use softlabel_kernels::rows::{
-    Options, Outputs, Scale, Target, spatial_cross_entropy, spatial_cross_entropy_gradient,
-    spatial_cross_entropy_in_place,
+    Masses, MassesBy, Options, Outputs, Scale, Target, spatial_cross_entropy,
+    spatial_cross_entropy_gradient, spatial_cross_entropy_in_place,
 };
 
 use crate::reference::Number;
@@ -113,4 +113,71 @@ fn of_bf16() {
 #[test]
 fn of_f16() {
     totals::<f16>();
+}
+
+/// The sum alone, and the gradient, of many groups of rows, some of which have ignored rows.
+fn alone<T: Number>()
+where
+    T::Sum: Number,
+{
+    let (rows, classes) = (20_001, 10);
+    let number = |i: usize| T::of(((i * 7919) % 1013) as f64 * 0.01);
+    let logits: Vec<T> = (0..rows * classes).map(number).collect();
+    let is_ignored = |row: usize| (5_000..5_100).contains(&row);
+    let labels: Vec<i64> = (0..rows)
+        .map(|row| if is_ignored(row) { -100 } else { (row * 31 % classes) as i64 })
+        .collect();
+    let (label, uniform) = (T::Sum::of(0.9), T::Sum::of(0.01));
+    let masses = Masses { label, uniform, dense: T::Sum::of(0.0) };
+    let target = Target {
+        masses: MassesBy::All(masses),
+        ignore_index: Some(-100),
+        ..Target::labels(&labels, label)
+    };
+    let of = |is_alone: bool, threads: usize| {
+        let mut gradient = vec![MaybeUninit::uninit(); logits.len()];
+        let (mut losses, mut total) = (vec![T::Sum::of(0.0); rows], f64::NAN);
+        let outputs = Outputs::losses(&mut losses);
+        let outputs = if is_alone {
+            outputs.with_total_alone(&mut total)
+        } else {
+            outputs.with_total(&mut total)
+        };
+        let (options, scale) = (Options::default(), Scale::All(T::Sum::of(1.0)));
+        let gradient_of = spatial_cross_entropy_gradient;
+        gradient_of(&logits, classes, 1, &target, &options, scale, &mut gradient, outputs, threads)
+            .unwrap();
+        // SAFETY: Ok means that all of it has been written.
+        #[allow(unsafe_code)]
+        let gradient = gradient.into_iter().map(|entry| unsafe { entry.assume_init() });
+        (total, gradient.collect::<Vec<T>>())
+    };
+    let (each, by_row) = of(false, 1);
+    let (total, gradient) = of(true, 1);
+    let epsilon = <T::Sum as Number>::EPSILON;
+    assert!((total - each).abs() <= 4.0 * epsilon * each, "{total} for {each}");
+    for (at, (found, wanted)) in gradient.iter().zip(&by_row).enumerate() {
+        let apart = (found.get() - wanted.get()).abs();
+        assert!(apart <= 16.0 * epsilon + T::EPSILON * wanted.get().abs(), "entry {at}");
+    }
+    for threads in [2, 7] {
+        let (other, others) = of(true, threads);
+        assert_eq!(other.to_bits(), total.to_bits());
+        assert!(others.iter().zip(&gradient).all(|(a, b)| a.bits() == b.bits()));
+    }
+}
+
+#[test]
+fn alone_of_f32() {
+    alone::<f32>();
+}
+
+#[test]
+fn alone_of_f64() {
+    alone::<f64>();
+}
+
+#[test]
+fn alone_of_bf16() {
+    alone::<bf16>();
 }

@@ -143,7 +143,7 @@ fn a_late_bad_label_is_named() {
         let _ = labels.get(samples - 2).fill_(classes);
         let leading: Vec<i64> = match axis {
             ClassAxis::Second => [&shape[..1], &shape[2..]].concat(),
-            _ => shape[..shape.len() - 1].to_vec(),
+            ClassAxis::Last => shape[..shape.len() - 1].to_vec(),
         };
         let labels = labels.view(&leading[..]);
         let loss = loss.with_class_axis(axis);

@@ -5,7 +5,7 @@ use softlabel_losses::{
     ConfidencePenalty, CorrectnessHistory, CorrectnessRanking, Direction, DualFocal, Error, Focal,
     ForwardCorrection, GeneralizedCrossEntropy, KlDivergence, LabelRelaxation, LogitNorm,
     LossOptions, LossTerm, MarginSmoothing, Mmce, Poly, Reduction, Reference,
-    SymmetricCrossEntropy, Target,
+    SymmetricCrossEntropy, Target, ZipfDivergence,
 };
 use softlabel_tensor::Error as TensorError;
 use tch::{Device, Kind, Tensor};
@@ -24,6 +24,7 @@ fn parameters_out_of_range_are_named() {
     check(Acls::new(1.0, -1.0, 1.0).err(), "the weight of the largest logit in ACLS");
     check(Acls::new(1.0, 1.0, -1.0).err(), "the weight of the other logits in ACLS");
     check(LogitNorm::new(0.0).err(), "the temperature of logit normalization");
+    check(ZipfDivergence::new(-1.0).err(), "the exponent of the Zipf divergence");
     check(Mmce::new(0.0).err(), "the kernel width of MMCE");
     let threshold = "the entropy threshold of a confidence penalty";
     check(ConfidencePenalty::with_threshold(0.0).err(), threshold);
