@@ -5,6 +5,7 @@
 //! time by what the processor offers.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -162,7 +163,7 @@ macro_rules! launch {
             fn launch_packed(
                 instructions: Instructions,
                 rows: PackedRows<'_, '_, '_, Self>,
-            ) -> usize {
+            ) -> Range<usize> {
                 match instructions {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: only instructions that are available are ever chosen.

@@ -39,6 +39,8 @@ impl Accumulator for f32 {}
 impl Accumulator for f64 {}
 
 pub(crate) mod sealed {
+    use std::ops::Range;
+
     use super::super::divergence::DivergenceRows;
     use super::super::long::Long;
     use super::super::packed::PackedRows;
@@ -93,8 +95,11 @@ pub(crate) mod sealed {
         fn launch_tiles(instructions: Instructions, kernel: Tiles<'_, '_, Self>)
         where
             Self: Element;
-        /// Returns the first row that nothing has been written of.
-        fn launch_packed(instructions: Instructions, rows: PackedRows<'_, '_, '_, Self>) -> usize
+        /// Returns rows that nothing has been written of; those before them have been.
+        fn launch_packed(
+            instructions: Instructions,
+            rows: PackedRows<'_, '_, '_, Self>,
+        ) -> Range<usize>
         where
             Self: Element;
         fn launch_divergence(instructions: Instructions, kernel: DivergenceRows<'_, '_, '_, Self>)

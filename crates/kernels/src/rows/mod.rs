@@ -18,8 +18,8 @@
 //! Dense rows are read once more each, in the type they have, and a second time where they must be
 //! distributions and cannot be checked in passing: in place, with class weights, or rounded.
 //! Rows of few classes, and classes that are not contiguous, are computed many rows at a time; where the sum of the
-//! losses alone is asked for, labels smoothed towards uniform, without moving a logit from its place, if the processor
-//! has AVX-512; what is of a row is then in the arithmetic of its logits but for the logarithms.
+//! losses alone is asked for, and masses are not by row, without moving a logit from its place, if the processor has
+//! AVX-512; what is of a row is then in the arithmetic of its logits but for the logarithms.
 //!
 //! # Arithmetic
 //!
@@ -41,8 +41,8 @@
 //! not on the number of threads, its neighbours, whether the gradient replaces the logits, or
 //! whether there is a gradient. Of the last bits more is decisive: of rows of many classes, whether it is asked which
 //! are correct; of rows of few classes, whether the sum of the losses alone is asked for, and if so, whether the 64 rows
-//! that are computed together are whole, and all of them count and are finite, and whether their gradients have a
-//! scale each.
+//! that are computed together are whole, and all of them count and are finite, whether their gradients have a
+//! scale each, and, if they have a mass or a dense row by label, whether there are 16 rows a class.
 //!
 //! # Edge cases
 //!
@@ -170,7 +170,7 @@ impl<'a, A> Outputs<'a, A> {
 
     /// Σ of the losses in `f64`, as [`with_total`](Self::with_total), in the place of the losses: their memory is at the
     /// kernels' disposal, and what held no number before may hold none in the end. Rows of few classes take less time
-    /// so, where labels have the same mass in all rows and the other classes share the rest alike.
+    /// so, unless masses are by row.
     #[must_use]
     pub fn with_total_alone(self, total: &'a mut f64) -> Self {
         let mut outputs = self.with_total(total);
@@ -496,7 +496,7 @@ impl<A: Accumulator> Call<'_, A> {
         }
         let (instructions, unit) = (Instructions::current(), unit(classes));
         let is_packed = outputs.total_alone && instructions.permute();
-        let packed = if is_packed { Packed::new(&problem) } else { None };
+        let packed = if is_packed { Packed::new(&problem, rows) } else { None };
         let has_bad_label = AtomicBool::new(false);
         let count = if outputs.total.is_some() { rows.div_ceil(unit) } else { 0 };
         let sums: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
@@ -507,25 +507,28 @@ impl<A: Accumulator> Call<'_, A> {
             }
             let mut next = range.start;
             while next < range.end {
-                let mut end = range.end;
+                let mut rest = next..range.end;
                 if let Some(packed) = &packed {
-                    let rows = PackedRows { packed, range: next..end, sums: &sums[next / unit..] };
-                    next = T::launch_packed(instructions, rows);
-                    end = end.min(next + unit);
+                    let rows = PackedRows { packed, range: rest, sums: &sums[next / unit..] };
+                    rest = T::launch_packed(instructions, rows);
+                    if rest.is_empty() {
+                        break;
+                    }
                 }
-                let rows = Rows { problem: &problem, range: next..end };
+                next = rest.end;
+                let rows = Rows { problem: &problem, range: rest.clone() };
                 if spatial == 1 && classes > FEW_CLASSES {
                     T::launch_long(instructions, Long(rows));
                 } else {
                     T::launch_tiles(instructions, Tiles(rows));
                 }
-                if let Some(sums) = sums.get(next / unit..) {
+                if let Some(sums) = sums.get(rest.start / unit..) {
                     // SAFETY: there is a loss for every row, and those of this range have been written.
-                    let losses =
-                        unsafe { std::slice::from_raw_parts(problem.losses.add(next), end - next) };
+                    let losses = unsafe {
+                        std::slice::from_raw_parts(problem.losses.add(rest.start), rest.len())
+                    };
                     totals(losses, unit, sums, instructions);
                 }
-                next = end;
             }
         });
         if has_bad_label.into_inner() {

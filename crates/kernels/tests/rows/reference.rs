@@ -373,8 +373,8 @@ where
                 unasked.agree_with_truth(self);
                 self.results_if(2, false).is_bitwise(&unasked);
                 self.total_alone_agrees(&results);
-                // Few rows are never taken many at a time.
-                if let Some(many) = self.repeated(130) {
+                // Few rows are never taken many at a time, and what is by label is looked up from 16 rows a class on.
+                if let Some(many) = self.repeated(16 * self.classes + 130) {
                     many.total_alone_agrees(&many.results(1));
                 }
             });
@@ -461,26 +461,32 @@ where
         (total, gradient.collect())
     }
 
-    /// The same rows again and again, so many in all; not if there are as many, if they have many classes, or if more is
-    /// theirs than logits and labels.
+    /// The same rows again and again, so many in all; not if there are as many, if they have many classes, or if masses
+    /// or scales are theirs.
     fn repeated(&self, rows: usize) -> Option<Self> {
         let is_theirs = matches!(self.masses, OwnedMasses::Row(_))
-            || !matches!(
-                self.dense,
-                OwnedDense::None | OwnedDense::Vector(_) | OwnedDense::Matrix(_)
-            )
             || self.second.is_some()
             || self.scales.is_some();
         let are_few = (1..rows).contains(&self.rows) && self.spatial == 1 && self.classes <= 64;
         if is_theirs || !are_few {
             return None;
         }
-        let of = |row: usize| row % self.rows;
+        fn cycle<A: Copy>(values: &[A], count: usize) -> Vec<A> {
+            values.iter().copied().cycle().take(count).collect()
+        }
+        let elements = rows * self.classes;
         let mut case = Case { rows, ..self.clone() };
-        let logits = |row| &self.logits[of(row) * self.classes..][..self.classes];
-        case.logits = (0..rows).flat_map(logits).copied().collect();
-        case.labels = self.labels.as_ref().map(|l| (0..rows).map(|row| l[of(row)]).collect());
-        case.ignored = self.ignored.as_ref().map(|i| (0..rows).map(|row| i[of(row)]).collect());
+        case.logits = cycle(&self.logits, elements);
+        case.labels = self.labels.as_ref().map(|labels| cycle(labels, rows));
+        case.ignored = self.ignored.as_ref().map(|ignored| cycle(ignored, rows));
+        case.dense = match &self.dense {
+            OwnedDense::F32(values) => OwnedDense::F32(cycle(values, elements)),
+            OwnedDense::F64(values) => OwnedDense::F64(cycle(values, elements)),
+            OwnedDense::Bf16(values) => OwnedDense::Bf16(cycle(values, elements)),
+            OwnedDense::F16(values) => OwnedDense::F16(cycle(values, elements)),
+            OwnedDense::Mask(values) => OwnedDense::Mask(cycle(values, elements)),
+            for_all => for_all.clone(),
+        };
         Some(case)
     }
 

@@ -6,6 +6,7 @@ mod double;
 mod transpose;
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -37,7 +38,7 @@ where
 /// # Safety
 /// The processor has them.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-pub(crate) unsafe fn launch_packed<T, V>(rows: PackedRows<'_, '_, '_, T>) -> usize
+pub(crate) unsafe fn launch_packed<T, V>(rows: PackedRows<'_, '_, '_, T>) -> Range<usize>
 where
     T: Element,
     V: Lanes<Scalar = T::Sum> + Permute<T>,
