@@ -63,7 +63,7 @@ impl From<usize> for Threads {
 
 /// Of how many rows, or fewer at the end, the ranges consist that [`for_ranges`] makes: of whole groups, as many as are
 /// computed at a time at most.
-pub(crate) fn unit(columns: usize) -> usize {
+pub(crate) const fn unit(columns: usize) -> usize {
     if columns > 4096 { 1 } else { GROUP }
 }
 

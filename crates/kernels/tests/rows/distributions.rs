@@ -182,6 +182,58 @@ fn ignored_rows_need_not_be_distributions() {
     assert_eq!(of(&[f32::NAN, f32::NAN, 1.5, -0.5]), Err(TargetError::Row(bad)));
 }
 
+/// Where the sum of the losses alone is asked for, rows of few classes are checked as they are computed, many at a
+/// time.
+#[test]
+fn one_bad_row_of_many_is_found() {
+    const CLASSES: usize = 5;
+    const ROWS: usize = 200;
+    let logits = [0.5f32; ROWS * CLASSES];
+    let of = |values: &[f32], ignored: &[bool]| {
+        let masses = Masses { label: 0.0f32, uniform: 0.02, dense: 0.9 };
+        let target = Target {
+            labels: None,
+            masses: MassesBy::All(masses),
+            dense: Dense::Rows(DenseRows::F32(values)),
+            ignored: Some(ignored),
+            tolerance: Some(TOLERANCE),
+            ..Target::labels(&[], 0.0)
+        };
+        let (mut losses, mut total) = ([0.0; ROWS], f64::NAN);
+        let mut gradient = [MaybeUninit::uninit(); ROWS * CLASSES];
+        let outputs = Outputs::losses(&mut losses).with_total_alone(&mut total);
+        let (options, scale) = (Options::default(), Scale::All(1.0));
+        let gradient_of = spatial_cross_entropy_gradient;
+        gradient_of(&logits, CLASSES, 1, &target, &options, scale, &mut gradient, outputs, 1)
+            .map(|()| total)
+    };
+    let rows = [0.2f32; ROWS * CLASSES];
+    let truth = ROWS as f64 * 5f64.ln();
+    let total = of(&rows, &[false; ROWS]).unwrap();
+    assert!((total / truth - 1.0).abs() < 1e-6, "{total} for {truth}");
+    for bad in [0, 63, 64, 130, 199] {
+        let at = bad * CLASSES + 3;
+        for found in [-0.2f32, 0.3, f32::NAN] {
+            let mut rows = rows;
+            rows[at] = found;
+            // A sum of 1, but negative.
+            rows[at - 1] += if found < 0.0 { 0.4 } else { 0.0 };
+            match of(&rows, &[false; ROWS]).unwrap_err() {
+                TargetError::Row(BadRow::Sum { row, found: sum }) => {
+                    assert!(row == bad && (sum - 1.1).abs() < 1e-6 && found > 0.0);
+                }
+                TargetError::Row(BadRow::Value { row, class: 3, .. }) if row == bad => {}
+                other => panic!("row {bad}, {found}: {other}"),
+            }
+            let mut ignored = [false; ROWS];
+            ignored[bad] = true;
+            let total = of(&rows, &ignored).unwrap();
+            let truth = (ROWS - 1) as f64 * 5f64.ln();
+            assert!((total / truth - 1.0).abs() < 1e-6, "{total} for {truth}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let rows = [0.5f32, 0.5, 0.5, 0.5, 0.25, -0.25, 1.0, 0.0, 0.5, 0.6, 0.0, 0.0];

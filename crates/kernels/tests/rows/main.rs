@@ -9,6 +9,7 @@
 mod distributions;
 mod divergence;
 mod edges;
+mod entry_points;
 mod errors;
 mod large;
 mod reference;

@@ -19,7 +19,7 @@ use super::element::sealed::{Convert, Real};
 use super::problem::Problem;
 use super::scratch::Scratch;
 use super::target::MassesBy;
-use super::threads::GROUP;
+use super::threads::{GROUP, unit};
 use super::vector::{Lanes, MOST_LANES, Permute, Vector, Write, read, sum_of};
 use super::{FEW_CLASSES, Scale};
 use spread::{OfGroup, Spread};
@@ -28,6 +28,7 @@ use spread::{OfGroup, Spread};
 const AT_A_TIME: usize = 4;
 
 const _: () = assert!(GROUP.is_multiple_of(AT_A_TIME * MOST_LANES));
+const _: () = assert!(unit(FEW_CLASSES) == GROUP);
 
 /// Masses of rows and steps beyond this, or steps below 1 over it, are not for this kernel: in `f32` their products
 /// might not be numbers.
