@@ -21,11 +21,13 @@ pub(crate) struct CrossEntropies {
     leaves: Vec<Tensor>,
     /// Labels or soft rows.
     target: Tensor,
+    labels: Tensor,
     /// What the labels are smoothed towards if not uniformly: a row of classes, or one for each class.
     prior: Option<Tensor>,
     /// Where the warm copy goes: in the shape of the first leaf.
     place: Tensor,
     ours: CrossEntropy,
+    uniform: CrossEntropy,
     linear: LinearCrossEntropy,
     hard: bool,
     backward: bool,
@@ -44,8 +46,9 @@ impl CrossEntropies {
             leaves.push(random([case.rows, case.classes])?);
         }
         let hard = case.operation != "soft";
+        let labels = Tensor::f_randint(case.classes, [case.rows], (Kind::Int64, Device::Cpu))?;
         let target = if hard {
-            Tensor::f_randint(case.classes, [case.rows], (Kind::Int64, Device::Cpu))?
+            labels.shallow_clone()
         } else {
             random([case.rows, case.classes])?.f_softmax(-1, Kind::Float)?.f_to_kind(kind)?
         };
@@ -75,9 +78,22 @@ impl CrossEntropies {
         };
         let place = leaves[0].f_zeros_like()?;
         let ours = CrossEntropy::new().with_smoothing(smoothing.clone());
+        let uniform = CrossEntropy::new().with_smoothing(Smoothing::mixture(EPSILON)?);
         let linear = LinearCrossEntropy::new(CrossEntropy::new().with_smoothing(smoothing));
         let (backward, scaling) = (case.backward, case.scaling);
-        Ok(Self { leaves, target, prior, place, ours, linear, hard, backward, scaling })
+        Ok(Self {
+            leaves,
+            target,
+            labels,
+            prior,
+            place,
+            ours,
+            uniform,
+            linear,
+            hard,
+            backward,
+            scaling,
+        })
     }
 
     fn gradients(&self, side: &Side) -> Result<Vec<Tensor>> {
@@ -88,6 +104,9 @@ impl CrossEntropies {
     fn loss(&self, who: Who) -> Result<Tensor> {
         match who {
             Who::Ours => self.ours(&self.leaves, &self.target),
+            Who::Uniform => {
+                Ok(self.uniform.forward(&self.leaves[0], Target::Hard(&self.labels))?)
+            }
             _ => self.libtorch(&self.leaves, &self.target, Reduction::Mean),
         }
     }
@@ -127,12 +146,22 @@ impl CrossEntropies {
 impl Operation for CrossEntropies {
     fn sides(&self, threads: i32) -> Vec<Side> {
         // Before a linear layer there are no logits to copy.
-        sides(threads, self.scaling, self.leaves.len() == 1)
+        let mut sides = sides(threads, self.scaling, self.leaves.len() == 1);
+        if !self.hard || self.prior.is_some() {
+            sides.push(Side::new("softlabel, uniform smoothing", threads, Who::Uniform));
+        }
+        if !self.hard {
+            sides.push(Side::new("reading the soft rows", threads, Who::Reading));
+        }
+        sides
     }
 
     fn run(&self, side: &Side) -> Result<()> {
         match side.who {
             Who::WarmCopy | Who::FreshCopy => copy(&self.leaves[0], &self.place, side.who)?,
+            Who::Reading => {
+                drop(black_box(self.target.f_sum(None)?));
+            }
             _ if self.backward => {
                 drop(black_box(self.gradients(side)?));
             }
@@ -188,6 +217,14 @@ mod tests {
                     assert!(error < 1e-5, "{name} of {}: {error}", side.name);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn other_targets_are_compared_with_uniform_smoothing() {
+        for (name, more) in [("hard", 0), ("vector", 1), ("matrix", 1), ("soft", 2)] {
+            let operation = CrossEntropies::new(&case(name, "f32", true)).unwrap();
+            assert_eq!(operation.sides(1).len(), 5 + more, "{name}");
         }
     }
 

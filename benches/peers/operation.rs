@@ -30,6 +30,10 @@ pub(crate) enum Who {
     Libtorch,
     WarmCopy,
     FreshCopy,
+    /// softlabel on the same logits, with labels smoothed uniformly.
+    Uniform,
+    /// The rows of probabilities read once.
+    Reading,
 }
 
 /// One of those who are compared.
@@ -44,9 +48,16 @@ pub(crate) struct Side {
     pub(crate) who: Who,
 }
 
+impl Side {
+    /// One that may use again what softlabel kept.
+    pub(crate) fn new(name: &'static str, threads: i32, who: Who) -> Self {
+        Side { name, threads, reuse: true, who }
+    }
+}
+
 /// softlabel, libtorch on the same tensors, and where logits are what is read, copies of them.
 pub(crate) fn sides(threads: i32, scaling: bool, copies: bool) -> Vec<Side> {
-    let side = |name, who| Side { name, threads, reuse: true, who };
+    let side = |name, who| Side::new(name, threads, who);
     let mut sides =
         vec![side("softlabel", Who::Ours), side("libtorch eager (same process)", Who::Libtorch)];
     if copies {

@@ -141,9 +141,6 @@ where
         if is_theirs || !are_few {
             return None;
         }
-        fn cycle<A: Copy>(values: &[A], count: usize) -> Vec<A> {
-            values.iter().copied().cycle().take(count).collect()
-        }
         let elements = rows * self.classes;
         let mut case = Case { rows, ..self.clone() };
         case.logits = cycle(&self.logits, elements);
@@ -218,6 +215,10 @@ where
             in_place.is_bitwise(results);
         }
     }
+}
+
+fn cycle<A: Copy>(values: &[A], count: usize) -> Vec<A> {
+    values.iter().copied().cycle().take(count).collect()
 }
 
 /// What a call gives.

@@ -147,7 +147,7 @@ fn binary(z: &[f64], q: &[f64], keep: f64, floor: f64, weights: [f64; 5]) -> f64
 }
 
 /// By counting, for each class, how many come before it.
-fn zipf(z: &[f64], y: usize, exponent: f64) -> f64 {
+pub(crate) fn zipf(z: &[f64], y: usize, exponent: f64) -> f64 {
     let others: Vec<usize> = (0..z.len()).filter(|&k| k != y && z[k].is_finite()).collect();
     let rank = |k: usize| {
         let before = |&&j: &&usize| z[j] > z[k] || (z[j] == z[k] && j < k);
@@ -157,7 +157,7 @@ fn zipf(z: &[f64], y: usize, exponent: f64) -> f64 {
     let log_p = log_softmax(&others.iter().map(|&k| z[k]).collect::<Vec<_>>());
     let part = |(&k, log_p): (&usize, &f64)| {
         let d = rank(k).powf(-exponent) / total;
-        d * (d.ln() - log_p)
+        times(d, d.ln() - log_p)
     };
     others.iter().zip(&log_p).map(part).sum()
 }
@@ -245,6 +245,8 @@ pub(crate) fn all() -> Vec<Case> {
         case(ZipfDivergence::new(1.0).unwrap(), Label(|z, y| zipf(z, y, 1.0))),
         case(ZipfDivergence::new(0.0).unwrap(), Label(|z, y| zipf(z, y, 0.0))),
         case(ZipfDivergence::new(2.5).unwrap(), Label(|z, y| zipf(z, y, 2.5))),
+        // 2^(−5000) is 0: all is on the first rank.
+        case(ZipfDivergence::new(5e3).unwrap(), Label(|z, y| zipf(z, y, 5e3))),
         case(
             Brier::new(),
             Rows(|z, q| softmax(z).iter().zip(q).map(|(p, q)| (p - q).powi(2)).sum()),

@@ -3,11 +3,11 @@
 use softlabel_losses::{
     AnyLoss, Batch, ClassAxis, ConfidencePenalty, Direction, DualFocal, Focal, Focal53,
     ForwardCorrection, KlDivergence, LossOptions, LossTerm, Normalizer, Reduction, Reference,
-    Target,
+    Target, ZipfDivergence,
 };
 use tch::{Kind, Tensor};
 
-use crate::cases::all;
+use crate::cases::{all, zipf};
 use crate::support::{
     CLASSES, backward, correctness, cycling, largest_difference, number, numbers, value, wave,
     with_reduction,
@@ -308,5 +308,29 @@ fn the_focal_losses_of_an_impossible_label_have_the_gradient_of_cross_entropy() 
         for (found, truth) in of_row(&loss).into_iter().zip(&truth) {
             assert!((found - truth).abs() < 1e-14, "{loss:?}: {found} {truth}");
         }
+    }
+}
+
+#[test]
+fn equal_logits_are_ranked_in_the_order_of_the_classes() {
+    let logits = [0.5, 2.0, 0.5, 2.0, 0.5, -1.0];
+    let tensor = Tensor::from_slice(&logits).view((1, 6));
+    for label in [0usize, 1, 2, 5] {
+        for exponent in [0.7, 1.0, 3.0] {
+            let labels = Tensor::from_slice(&[label as i64]);
+            let loss = ZipfDivergence::new(exponent).unwrap();
+            let found =
+                loss.forward(&tensor, Target::Hard(&labels), &LossOptions::default()).unwrap();
+            let expected = zipf(&logits, label, exponent);
+            assert!((number(&found) - expected).abs() < 1e-14, "{label} {exponent}");
+        }
+    }
+    // With one other class there is nothing to rank, with none nothing to compare.
+    for (classes, label) in [(2, 1i64), (1, 0)] {
+        let tensor = Tensor::from_slice(&logits[..classes]).view((1, -1));
+        let labels = Tensor::from_slice(&[label]);
+        let loss = ZipfDivergence::new(1.0).unwrap();
+        let found = loss.forward(&tensor, Target::Hard(&labels), &LossOptions::default());
+        assert_eq!(number(&found.unwrap()), 0.0);
     }
 }
