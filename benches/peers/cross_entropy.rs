@@ -46,11 +46,15 @@ impl CrossEntropies {
             leaves.push(random([case.rows, case.classes])?);
         }
         let hard = case.operation != "soft";
+        // In this order, in which `peers.py` draws as well.
+        let rows = match case.operation.as_str() {
+            "soft" => Some(random([case.rows, case.classes])?.f_softmax(-1, Kind::Float)?),
+            _ => None,
+        };
         let labels = Tensor::f_randint(case.classes, [case.rows], (Kind::Int64, Device::Cpu))?;
-        let target = if hard {
-            labels.shallow_clone()
-        } else {
-            random([case.rows, case.classes])?.f_softmax(-1, Kind::Float)?.f_to_kind(kind)?
+        let target = match rows {
+            Some(rows) => rows.f_to_kind(kind)?,
+            None => labels.shallow_clone(),
         };
         let leaf = |tensor: Tensor| -> Result<Tensor> {
             Ok(tensor.f_to_kind(kind)?.f_set_requires_grad(case.backward)?)

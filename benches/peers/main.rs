@@ -17,7 +17,7 @@
 //! | `memory` | bytes of memory at the peak of one operation beyond what its inputs take; null if unknown |
 //! | `error`  | largest deviation of the first rows' gradient from one computed in f64, over the largest entry of the latter |
 //!
-//! A copy has no error. The conversation ends with the input.
+//! What is not a loss has no error. The conversation ends with the input.
 
 mod calibration;
 mod case;

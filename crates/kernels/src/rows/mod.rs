@@ -17,9 +17,10 @@
 //! each thread keeps for the next call.
 //! Dense rows are read once more each, in the type they have, and a second time where they must be
 //! distributions and cannot be checked in passing: in place, with class weights, or rounded.
-//! Rows of few classes, and classes that are not contiguous, are computed many rows at a time; where the sum of the
-//! losses alone is asked for, and masses are not by row, without moving a logit from its place, if the processor has
-//! AVX-512; what is of a row is then in the arithmetic of its logits but for the logarithms.
+//! Rows of few classes, and classes that are not contiguous, are computed many rows at a time.
+//! Where the sum of the losses alone is asked for, AVX-512 computes rows of few contiguous classes without moving a
+//! logit from its place, and what is of a row is then in the arithmetic of its logits but for the logarithms; not with a
+//! cap, a z-loss, a negative scale, a second label, masses or scales by row, or dense rows and class weights at once.
 //!
 //! # Arithmetic
 //!
@@ -41,8 +42,8 @@
 //! not on the number of threads, its neighbours, whether the gradient replaces the logits, or
 //! whether there is a gradient. Of the last bits more is decisive: of rows of many classes, whether it is asked which
 //! are correct; of rows of few classes, whether the sum of the losses alone is asked for, and if so, whether the 64 rows
-//! that are computed together are whole, and all of them count and are finite, whether their gradients have a
-//! scale each, and, if they have a mass or a dense row by label, whether there are 16 rows a class.
+//! that are computed together are whole, and all of them count, are finite and have masses below 10¹⁵, and whether their
+//! gradients have a scale each, or one that is beyond 10¹⁵ or below 10⁻¹⁵.
 //!
 //! # Edge cases
 //!
@@ -169,8 +170,8 @@ impl<'a, A> Outputs<'a, A> {
     }
 
     /// Σ of the losses in `f64`, as [`with_total`](Self::with_total), in the place of the losses: their memory is at the
-    /// kernels' disposal, and what held no number before may hold none in the end. Rows of few classes take less time
-    /// so, unless masses are by row.
+    /// kernels' disposal, and what held no number before may hold none in the end. Rows of few classes usually take less
+    /// time so.
     #[must_use]
     pub fn with_total_alone(self, total: &'a mut f64) -> Self {
         let mut outputs = self.with_total(total);

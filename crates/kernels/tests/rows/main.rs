@@ -12,6 +12,7 @@ mod edges;
 mod entry_points;
 mod errors;
 mod large;
+mod packed;
 mod reference;
 mod scaling;
 mod spatial;

@@ -7,7 +7,8 @@
 //!
 //! As nobody asks for the losses of single rows, a logarithm is taken of the product of several sums, where rows have
 //! the same mass.
-//! Rows of which one is ignored or not finite, and what is left at the end, are not for this kernel.
+//! Groups of rows of which one is ignored, not finite, of a huge mass or no distribution where it must be one, and what
+//! is left at the end, are not for this kernel.
 
 mod spread;
 
@@ -22,7 +23,7 @@ use super::target::MassesBy;
 use super::threads::{GROUP, unit};
 use super::vector::{Lanes, MOST_LANES, Permute, Vector, Write, read, sum_of};
 use super::{FEW_CLASSES, Scale};
-use spread::{OfGroup, Spread};
+use spread::{Place, SpreadBy, SpreadRows};
 
 /// Vectors of rows at a time, so that one operation need not wait for another.
 const AT_A_TIME: usize = 4;
@@ -31,7 +32,7 @@ const _: () = assert!(GROUP.is_multiple_of(AT_A_TIME * MOST_LANES));
 const _: () = assert!(unit(FEW_CLASSES) == GROUP);
 
 /// Masses of rows and steps beyond this, or steps below 1 over it, are not for this kernel: in `f32` their products
-/// might not be numbers.
+/// might not be numbers. If a mass of a class is none, the loss is none either.
 const LARGEST: f64 = 1e15;
 
 /// A problem that is for this kernel.
@@ -39,11 +40,13 @@ pub(crate) struct Packed<'a, 'b, T: Element> {
     problem: &'a Problem<'b, T>,
     /// The labels, and the mass on them alone, if there is one that is no part of the spread.
     labels: Option<(&'b [i64], T::Sum)>,
-    spread: Spread<'b, T::Sum>,
+    spread: SpreadBy<'b, T::Sum>,
     /// Σ_k t_k of a row, where all rows have the same.
     mass: f64,
     /// What every gradient is multiplied by.
     step: f64,
+    /// Which of `MOST_LANES` rows each of their classes belongs to.
+    row_of: Vec<u32>,
 }
 
 impl<'a, 'b, T: Element> Packed<'a, 'b, T> {
@@ -51,10 +54,11 @@ impl<'a, 'b, T: Element> Packed<'a, 'b, T> {
     /// row or none, masses for all rows or by label, no cap and no z-loss, and nothing said of single rows but the
     /// gradient. A negative scale would make the smallest logit the largest.
     pub(super) fn new(problem: &'a Problem<'b, T>, rows: usize) -> Option<Self> {
+        let classes = problem.layout.classes;
         let target = problem.target;
         let Scale::All(scale) = problem.gradient_scale else { return None };
         let is_plain = problem.layout.spatial == 1
-            && problem.layout.classes <= FEW_CLASSES
+            && classes <= FEW_CLASSES
             && rows >= GROUP
             && target.second.is_none()
             && problem.softcap.is_none()
@@ -68,17 +72,18 @@ impl<'a, 'b, T: Element> Packed<'a, 'b, T> {
         if !(is_plain && has_room) {
             return None;
         }
-        let spread = Spread::new(problem, rows)?;
+        let spread = SpreadBy::new(problem)?;
         let labels = match (target.masses, &spread) {
-            (_, Spread::Labels(..)) | (MassesBy::Class(_) | MassesBy::Row(_), _) => None,
-            (MassesBy::All(masses), _) => {
+            (MassesBy::All(masses), SpreadBy::All(_) | SpreadBy::Class(_) | SpreadBy::Row(..)) => {
                 let labels = target.labels.filter(|_| masses.label != T::Sum::ZERO);
                 labels.map(|labels| (labels, masses.label))
             }
+            _ => None,
         };
-        let label = labels.map_or(T::Sum::ZERO, |(_, label)| label);
-        let mass = spread.mass(label, problem.layout.classes)?;
-        Some(Packed { problem, labels, spread, mass, step })
+        let (mass, fits) = spread.mass(labels.map_or(T::Sum::ZERO, |(_, label)| label), classes);
+        let rows = 0..MOST_LANES as u32;
+        let row_of = rows.flat_map(|row| std::iter::repeat_n(row, classes)).collect();
+        fits.then_some(Packed { problem, labels, spread, mass, step, row_of })
     }
 
     #[inline(always)]
@@ -119,7 +124,7 @@ impl<T: Element> PackedRows<'_, '_, '_, T> {
     pub(super) fn run<V: Lanes<Scalar = T::Sum> + Permute<T>>(self) -> Range<usize> {
         let mut row = self.range.start;
         if !self.is_left_out(row) {
-            row += if let Spread::Flat(_) = self.packed.spread {
+            row += if let SpreadBy::All(_) = self.packed.spread {
                 self.groups::<V, true>()
             } else {
                 self.groups::<V, false>()
@@ -140,21 +145,24 @@ impl<T: Element> PackedRows<'_, '_, '_, T> {
 
     /// Writes gradients and sums, and returns of how many rows.
     #[inline(always)]
-    #[allow(clippy::cast_possible_truncation)] // A row of a vector's.
     fn groups<V: Lanes<Scalar = T::Sum> + Permute<T>, const FLAT: bool>(&self) -> usize {
         let packed = self.packed;
         let classes = packed.problem.layout.classes;
-        let mut row_of = [0; FEW_CLASSES * MOST_LANES];
-        for (at, row) in row_of[..V::LANES * classes].iter_mut().enumerate() {
-            *row = (at / classes) as u32;
-        }
         let size = GROUP * classes;
-        // A vector more, as rows are written whole vectors.
-        let spread = if FLAT { 0 } else { size + V::LANES };
-        let scratch = Scratch::<T::Sum, 2>::take([size, spread]);
-        let [powers, spread] = scratch.pieces;
-        let mut unit =
-            Unit { packed, row_of: &row_of, powers, spread, masses: [packed.mass; GROUP] };
+        // Vectors are written whole.
+        let rows = if FLAT { 0 } else { size + V::LANES };
+        let of_labels = if let SpreadBy::Label(_) = packed.spread { classes } else { 0 };
+        let table = if FLAT { 0 } else { of_labels * classes + V::LANES };
+        let scratch = Scratch::<T::Sum, 3>::take([size, rows, table]);
+        let [powers, rows, table] = scratch.pieces;
+        let mut place = Place { rows, table, sums: [0.0; FEW_CLASSES], masses: [0.0; GROUP] };
+        if let SpreadBy::Label(each) = &packed.spread
+            && !FLAT
+        {
+            // SAFETY: there is room for the rows of all labels.
+            unsafe { place.tabulate::<V, T>(packed.problem, each) }
+        }
+        let mut unit = Unit { packed, powers, place };
         let mut row = self.range.start;
         for to in self.sums {
             if self.is_left_out(row) {
@@ -181,14 +189,9 @@ impl<T: Element> PackedRows<'_, '_, '_, T> {
 /// What a group of rows is computed with.
 struct Unit<'a, 'b, 'c, T: Element> {
     packed: &'a Packed<'b, 'c, T>,
-    /// Which of `LANES` rows each of their classes belongs to.
-    row_of: &'a [u32; FEW_CLASSES * MOST_LANES],
     /// e^{z − base}.
     powers: *mut T::Sum,
-    /// Room for the spread masses.
-    spread: *mut T::Sum,
-    /// Σ_k t_k of the rows.
-    masses: [f64; GROUP],
+    place: Place<T::Sum>,
 }
 
 #[allow(unsafe_code)]
@@ -196,13 +199,14 @@ impl<T: Element> Unit<'_, '_, '_, T> {
     /// The sum of the losses of [`GROUP`] rows. If it is not finite nothing has been written.
     ///
     /// # Safety
-    /// The rows are the problem's, and nobody else writes to them; there is memory for their powers and spread masses.
+    /// The rows are the problem's, and nobody else writes to them; there is room for their powers and masses, and the
+    /// table of the labels has been written if it is asked for.
     #[inline(always)]
     unsafe fn run<V, const GRADIENT: bool, const FLAT: bool>(&mut self, row: usize) -> f64
     where
         V: Lanes<Scalar = T::Sum> + Permute<T>,
     {
-        let Packed { problem, labels, spread, mass, step } = self.packed;
+        let Packed { problem, labels, spread, mass, step, .. } = self.packed;
         let classes = problem.layout.classes;
         let (labels, label) = match labels {
             Some((labels, label)) => (&labels[row..row + GROUP], label.to_f64()),
@@ -211,31 +215,30 @@ impl<T: Element> Unit<'_, '_, '_, T> {
         let mut sums = [T::Sum::ZERO; GROUP];
         // SAFETY throughout: promised by the caller; labels are classes.
         unsafe {
-            let mut of_group = OfGroup { first: std::ptr::null(), columns: 0 };
+            let mut masses = SpreadRows { first: std::ptr::null(), columns: 0 };
             if !FLAT {
-                match spread.of_group::<V, T>(problem, row, self.spread, &mut self.masses) {
-                    Some(of_rows) => of_group = of_rows,
+                match self.place.fill::<V, T>(spread, problem, row) {
+                    Some(rows) => masses = rows,
                     None => return f64::NAN,
                 }
             }
             let input = problem.input.add(row * classes);
             let (mut gap, mut product) = (0.0, 0.0);
             for first in (0..GROUP).step_by(AT_A_TIME * V::LANES) {
-                let of_some =
-                    self.exponentials::<V, FLAT>(input, labels, of_group, first, &mut sums);
+                let of_some = self.exponentials::<V, FLAT>(input, labels, masses, first, &mut sums);
                 gap += of_some.0;
                 product += of_some.1;
             }
             // Without mass a logit may be infinite.
             let gap = if label == 0.0 { 0.0 } else { label * gap };
-            if let Spread::Flat(uniform) = spread {
+            if let SpreadBy::All(uniform) = spread {
                 product = if *uniform == T::Sum::ZERO { 0.0 } else { uniform.to_f64() * product };
             }
-            let has_one_mass = FLAT || of_group.columns == 0;
+            let has_one_mass = FLAT || masses.columns == 0;
             let logarithms = if has_one_mass {
                 mass * log_of_product::<V>(&sums)
             } else {
-                weighted_logarithms::<V>(&sums, &self.masses)
+                weighted_logarithms::<V>(&sums, &self.place.masses)
             };
             let loss = logarithms + gap - product;
             if !loss.is_finite() {
@@ -249,15 +252,15 @@ impl<T: Element> Unit<'_, '_, '_, T> {
                         *of_row = factor / *of_row;
                     }
                 } else {
-                    for (of_row, mass) in factors.iter_mut().zip(&self.masses) {
+                    for (of_row, mass) in factors.iter_mut().zip(&self.place.masses) {
                         *of_row = T::Sum::from_f64(mass * step) / *of_row;
                     }
                 }
                 let output = problem.output.add(row * classes);
                 for first in (0..GROUP).step_by(AT_A_TIME * V::LANES) {
-                    self.gradient::<V, FLAT>(&factors, of_group, first, output);
+                    self.gradient::<V, FLAT>(&factors, masses, first, output);
                 }
-                self.at_labels::<FLAT>(&factors, labels, of_group, output);
+                self.at_labels::<FLAT>(&factors, labels, masses, output);
             }
             loss
         }
@@ -274,7 +277,7 @@ impl<T: Element> Unit<'_, '_, '_, T> {
         &self,
         input: *const T,
         labels: &[i64],
-        spread: OfGroup<T::Sum>,
+        spread: SpreadRows<T::Sum>,
         first: usize,
         sums: &mut [T::Sum; GROUP],
     ) -> (f64, f64)
@@ -310,7 +313,7 @@ impl<T: Element> Unit<'_, '_, '_, T> {
             }
             let mut products = [V::splat(T::Sum::ZERO); AT_A_TIME];
             for class in 0..classes {
-                let row_of = self.row_of.as_ptr().add(class * V::LANES);
+                let row_of = self.packed.row_of.as_ptr().add(class * V::LANES);
                 let mut below = down;
                 for (vector, below) in below.iter_mut().enumerate() {
                     let z =
@@ -344,14 +347,14 @@ impl<T: Element> Unit<'_, '_, '_, T> {
     unsafe fn gradient<V: Lanes<Scalar = T::Sum> + Permute<T>, const FLAT: bool>(
         &self,
         factors: &[T::Sum; GROUP],
-        spread: OfGroup<T::Sum>,
+        spread: SpreadRows<T::Sum>,
         first: usize,
         output: *mut T,
     ) {
         let classes = self.packed.problem.layout.classes;
         let less = V::splat(T::Sum::from_f64(-self.packed.step));
         let mut constant = less;
-        if let Spread::Flat(uniform) = self.packed.spread {
+        if let SpreadBy::All(uniform) = self.packed.spread {
             constant = V::splat(T::Sum::from_f64(-uniform.to_f64() * self.packed.step));
         }
         // SAFETY: promised by the caller.
@@ -364,7 +367,7 @@ impl<T: Element> Unit<'_, '_, '_, T> {
                 *factor = V::load(factors.as_ptr().add(first + vector * V::LANES));
             }
             for class in 0..classes {
-                let row_of = self.row_of.as_ptr().add(class * V::LANES);
+                let row_of = self.packed.row_of.as_ptr().add(class * V::LANES);
                 for (vector, factor) in of_rows.iter().enumerate() {
                     let at = (vector * classes + class) * V::LANES;
                     let mut summand = constant;
@@ -389,14 +392,14 @@ impl<T: Element> Unit<'_, '_, '_, T> {
         &self,
         factors: &[T::Sum; GROUP],
         labels: &[i64],
-        spread: OfGroup<T::Sum>,
+        spread: SpreadRows<T::Sum>,
         output: *mut T,
     ) {
         let Packed { problem, labels: of_labels, step, .. } = self.packed;
         let classes = problem.layout.classes;
         let Some((_, label_mass)) = of_labels else { return };
         let mut constant = T::Sum::ZERO;
-        if let Spread::Flat(uniform) = self.packed.spread {
+        if let SpreadBy::All(uniform) = self.packed.spread {
             constant = T::Sum::from_f64(-(label_mass.to_f64() + uniform.to_f64()) * step);
         }
         let less = T::Sum::from_f64(-step);
