@@ -110,6 +110,16 @@ pub trait ClassLabels: Clone + sealed::Sealed {
     /// The class of each position; nothing where it is ignored.
     fn each(&self) -> impl ExactSizeIterator<Item = Option<usize>> + Clone + '_;
 
+    /// The class that no label can be, because it is the ignore index.
+    ///
+    /// ```
+    /// use softlabel_core::{ClassLabels, MaskedLabels};
+    /// assert_eq!(MaskedLabels::new(&[0, 2, 1], 3, 2)?.ignored_class(), Some(2));
+    /// assert_eq!(MaskedLabels::new(&[0, -100, 1], 3, -100)?.ignored_class(), None);
+    /// # Ok::<(), softlabel_core::Error>(())
+    /// ```
+    fn ignored_class(&self) -> Option<usize>;
+
     /// Other classes in the same positions; what is ignored stays so, whatever `classes` has there.
     ///
     /// # Errors
@@ -153,6 +163,10 @@ impl ClassLabels for Labels {
         self.iter().map(Some)
     }
 
+    fn ignored_class(&self) -> Option<usize> {
+        None
+    }
+
     fn relabelled(&self, classes: &[usize]) -> Result<Self> {
         check_count(self.len(), classes.len())?;
         Self::new(classes, self.classes())
@@ -170,6 +184,10 @@ impl ClassLabels for MaskedLabels {
 
     fn each(&self) -> impl ExactSizeIterator<Item = Option<usize>> + Clone + '_ {
         self.iter()
+    }
+
+    fn ignored_class(&self) -> Option<usize> {
+        usize::try_from(self.ignore_index).ok().filter(|&class| class < self.classes)
     }
 
     fn relabelled(&self, classes: &[usize]) -> Result<Self> {

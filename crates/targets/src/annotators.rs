@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use softlabel_core::{Error as Core, Probabilities};
 
 use crate::distribution::{check_count, normalized};
-use crate::{Error, Result};
+use crate::{Error, MaskedTargets, Result};
 
 /// Concentrations a of the Dirichlet prior: pseudo-votes that every class starts with.
 ///
@@ -160,20 +160,53 @@ impl SoftLabels {
         classes: usize,
         concentration: &Concentration,
     ) -> Result<Self> {
-        const WHAT: &str = "annotator counts";
-        if classes == 0 {
-            return Err(Core::Empty { what: "the class axis" }.into());
-        }
-        if !counts.len().is_multiple_of(classes) {
-            let expected = format!("a multiple of {classes} classes");
-            return Err(Core::mismatch(WHAT, expected, format!("{} values", counts.len())).into());
-        }
+        check_columns(counts, classes)?;
         let added = concentration.values(classes)?;
         let mut values = Vec::with_capacity(counts.len());
         for (row, counts) in counts.chunks_exact(classes).enumerate() {
-            values.extend(normalized(WHAT, row, counts, &added)?);
+            values.extend(normalized(COUNTS, row, counts, &added)?);
         }
         Ok(Self { probabilities: Probabilities::new(values, classes)? })
+    }
+
+    /// The shares of votes, as [`from_counts`](Self::from_counts), of samples of which some do not count, whatever their
+    /// votes are: those that nobody has seen, or padding. Rounded to f32 once.
+    ///
+    /// # Errors
+    /// As [`from_counts`](Self::from_counts) for the samples that count, and if there is not one flag a sample.
+    ///
+    /// ```
+    /// use softlabel_targets::{Concentration, SoftLabels};
+    ///
+    /// let (votes, counted) = ([3.0, 1.0, 0.0, 0.0], [true, false]);
+    /// let targets = SoftLabels::masked_counts(&votes, 2, &Concentration::NONE, &counted)?;
+    /// assert_eq!(targets.values, [0.75, 0.25, 0.0, 0.0]);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    #[allow(clippy::cast_possible_truncation)] // The one rounding to f32 that the documentation states.
+    pub fn masked_counts(
+        counts: &[f64],
+        classes: usize,
+        concentration: &Concentration,
+        counted: &[bool],
+    ) -> Result<MaskedTargets> {
+        check_columns(counts, classes)?;
+        let samples = counts.len() / classes;
+        if counted.len() != samples {
+            let (expected, found) = (format!("{samples} samples"), counted.len().to_string());
+            return Err(Core::mismatch("flags of annotated samples", expected, found).into());
+        }
+        let added = concentration.values(classes)?;
+        let mut values = Vec::with_capacity(counts.len());
+        for (row, (counts, counted)) in counts.chunks_exact(classes).zip(counted).enumerate() {
+            if *counted {
+                let shares = normalized(COUNTS, row, counts, &added)?;
+                values.extend(shares.into_iter().map(|share| share as f32));
+            } else {
+                values.resize(values.len() + classes, 0.0);
+            }
+        }
+        Ok(MaskedTargets { values, counted: counted.to_vec() })
     }
 
     /// From distributions, row-major `[samples, classes]`, used as they are.
@@ -209,6 +242,19 @@ impl SoftLabels {
     pub fn rows(&self) -> Vec<f32> {
         self.as_slice().iter().map(|&p| p as f32).collect()
     }
+}
+
+const COUNTS: &str = "annotator counts";
+
+fn check_columns(counts: &[f64], classes: usize) -> Result<()> {
+    if classes == 0 {
+        return Err(Core::Empty { what: "the class axis" }.into());
+    }
+    if !counts.len().is_multiple_of(classes) {
+        let expected = format!("a multiple of {classes} classes");
+        return Err(Core::mismatch(COUNTS, expected, format!("{} values", counts.len())).into());
+    }
+    Ok(())
 }
 
 impl<'a> From<&'a SoftLabels> for Probabilities<'a, f64> {

@@ -52,19 +52,24 @@ impl DisturbLabel {
     ///
     /// The random stream depends on `seed` alone and is the same on every machine.
     /// Two draws a label, so what becomes of one does not depend on the others. Ignored positions of
-    /// [`MaskedLabels`](softlabel_core::MaskedLabels) stay ignored, and no label becomes ignored.
+    /// [`MaskedLabels`](softlabel_core::MaskedLabels) stay ignored, and no label becomes ignored: where the ignore index
+    /// is a class, the others are drawn from.
     ///
     /// # Errors
     /// None today; reserved for labels that could not be checked.
     pub fn disturb<L: ClassLabels>(&self, labels: &L, seed: u64) -> Result<L> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let classes = labels.classes();
+        let ignored = labels.ignored_class();
+        // One at least, also where nothing can be a label.
+        let classes = (labels.classes() - usize::from(ignored.is_some())).max(1);
         // Drawn as u64, so that the stream is the same on machines of any word size; below the class count.
         #[allow(clippy::cast_possible_truncation)]
         let disturb = |label: Option<usize>| {
             let is_disturbed = random.random::<f64>() < self.rate.get();
             let other = random.random_range(0..classes as u64) as usize;
-            if is_disturbed { other } else { label.unwrap_or(0) }
+            let other =
+                if ignored.is_some_and(|ignored| other >= ignored) { other + 1 } else { other };
+            label.map_or(0, |label| if is_disturbed { other } else { label })
         };
         let disturbed: Vec<usize> = labels.each().map(disturb).collect();
         Ok(labels.relabelled(&disturbed)?)
@@ -88,7 +93,7 @@ impl std::fmt::Display for DisturbLabel {
 
 #[cfg(test)]
 mod tests {
-    use softlabel_core::Labels;
+    use softlabel_core::{Labels, MaskedLabels};
 
     use super::*;
 
@@ -117,6 +122,24 @@ mod tests {
         assert_eq!(disturb.disturb(&labels, 1).unwrap(), disturb.disturb(&labels, 1).unwrap());
         assert_ne!(disturb.disturb(&labels, 1).unwrap(), disturb.disturb(&labels, 2).unwrap());
         assert_eq!(DisturbLabel::new(0.0).unwrap().disturb(&labels, 1).unwrap(), labels);
+    }
+
+    #[test]
+    fn no_label_becomes_ignored() {
+        for ignore_index in [0, 2, 4, -100] {
+            let given: Vec<i64> = [0i64, 1, 2, 3, 4, ignore_index].repeat(200);
+            let labels = MaskedLabels::new(&given, 5, ignore_index).unwrap();
+            let disturbed = DisturbLabel::new(1.0).unwrap().disturb(&labels, 3).unwrap();
+            let ignored =
+                |labels: &MaskedLabels| labels.iter().map(|l| l.is_none()).collect::<Vec<_>>();
+            assert_eq!(ignored(&disturbed), ignored(&labels));
+            let mut found: Vec<usize> = disturbed.iter().flatten().collect();
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found.len(), if ignore_index < 0 { 5 } else { 4 });
+        }
+        let nothing = MaskedLabels::new(&[0, 0], 1, 0).unwrap();
+        assert_eq!(DisturbLabel::new(1.0).unwrap().disturb(&nothing, 3).unwrap(), nothing);
     }
 
     #[test]

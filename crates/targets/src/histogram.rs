@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use softlabel_core::{Error as Core, Probabilities, Scalar};
 
 use crate::settings::check_settings;
-use crate::{Error, Result};
+use crate::{Error, MaskedTargets, Result};
 
 /// What becomes of a value below `low` or above `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -190,6 +190,32 @@ impl HistogramTarget {
             rows.extend(row.iter().map(|&p| p as f32));
         }
         Ok(rows)
+    }
+
+    /// The distributions of values of which some are missing, row-major `[values.len(), classes]`: rows of those are 0
+    /// and do not count.
+    ///
+    /// # Errors
+    /// As [`encode_into`](Self::encode_into).
+    ///
+    /// ```
+    /// use softlabel_targets::HistogramTarget;
+    ///
+    /// let targets = HistogramTarget::two_hot(0.0, 1.0, 3)?.encode_masked(&[Some(0.25), None])?;
+    /// assert_eq!(targets.values, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]);
+    /// assert_eq!(targets.counted, [true, false]);
+    /// # Ok::<(), softlabel_targets::Error>(())
+    /// ```
+    pub fn encode_masked(&self, values: &[Option<f64>]) -> Result<MaskedTargets> {
+        let mut rows = Vec::with_capacity(values.len() * self.classes);
+        for value in values {
+            match value {
+                Some(value) => rows.extend(self.encode(&[*value])?),
+                None => rows.resize(rows.len() + self.classes, 0.0),
+            }
+        }
+        let counted = values.iter().map(Option::is_some).collect();
+        Ok(MaskedTargets { values: rows, counted })
     }
 
     /// The distribution of one value, into one place a class.

@@ -91,6 +91,7 @@ mod distribution;
 mod disturb;
 mod error;
 mod histogram;
+mod masked;
 mod matrix;
 mod mixing;
 mod noise;
@@ -106,6 +107,7 @@ pub use distribution::{AllowedClasses, ClassDistribution};
 pub use disturb::DisturbLabel;
 pub use error::{Error, Result};
 pub use histogram::{HistogramTarget, Outside};
+pub use masked::MaskedTargets;
 pub use matrix::{
     ClassMatrix, ClassTree, Hierarchy, OnlineLabelSmoothing, Ordinal, OrdinalDistance,
 };
@@ -117,5 +119,5 @@ pub use smoothing::{
     TargetWeights, smooth_one_hot,
 };
 pub use softlabel_core::ClassAxis;
-pub use spatial::{LabelMap, SpatialTargets, Svls};
+pub use spatial::{LabelMap, Svls};
 pub use zipf::ZipfSmoothing;

@@ -138,10 +138,11 @@ impl LabelNoise {
     /// The random stream depends on `seed` alone and is the same on every machine.
     /// One draw a label, so the noise of a sample does not depend on the labels of the others, nor on whether they are
     /// ignored. Ignored positions of [`MaskedLabels`](softlabel_core::MaskedLabels) stay ignored, and no label becomes
-    /// ignored.
+    /// ignored: where the ignore index is a class, symmetric and pair-flip noise are among the others.
     ///
     /// # Errors
-    /// As [`transition_matrix`](Self::transition_matrix).
+    /// As [`transition_matrix`](Self::transition_matrix), and if the ignore index is a class that a matrix gives to
+    /// others.
     ///
     /// ```
     /// use softlabel_core::MaskedLabels;
@@ -153,7 +154,7 @@ impl LabelNoise {
     /// ```
     pub fn corrupt<L: ClassLabels>(&self, labels: &L, seed: u64) -> Result<L> {
         let classes = labels.classes();
-        let transitions = self.transition_matrix(classes)?;
+        let transitions = self.transitions(classes, labels.ignored_class())?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let observe = |label: Option<usize>| {
             let draw = random.random::<f64>();
@@ -163,6 +164,31 @@ impl LabelNoise {
         };
         let observed: Vec<usize> = labels.each().map(observe).collect();
         Ok(labels.relabelled(&observed)?)
+    }
+
+    /// The transition matrix among all classes but one that no label can be.
+    fn transitions(&self, classes: usize, ignored: Option<usize>) -> Result<Vec<f64>> {
+        let Some(ignored) = ignored else { return self.transition_matrix(classes) };
+        let possible: Vec<usize> = (0..classes).filter(|&class| class != ignored).collect();
+        if let Self::Matrix { .. } = self {
+            let all = self.transition_matrix(classes)?;
+            let given = possible.iter().map(|class| all[class * classes + ignored]);
+            return match given.fold(0.0, f64::max) {
+                0.0 => Ok(all),
+                found => {
+                    let name = "the probability that noise turns a label into the ignore index";
+                    Err(softlabel_core::Error::OutOfRange { name, expected: "0", found }.into())
+                }
+            };
+        }
+        let among = self.transition_matrix(possible.len())?;
+        let mut all = vec![0.0; classes * classes];
+        for (from, row) in possible.iter().zip(among.chunks_exact(possible.len().max(1))) {
+            for (to, p) in possible.iter().zip(row) {
+                all[from * classes + to] = *p;
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -253,6 +279,32 @@ mod tests {
     fn cycling(count: usize, classes: usize) -> Labels {
         let values: Vec<usize> = (0..count).map(|index| index % classes).collect();
         Labels::new(&values, classes).unwrap()
+    }
+
+    #[test]
+    fn no_label_becomes_ignored() {
+        for ignore_index in [0, 1, 3] {
+            let given: Vec<i64> = [0i64, 1, 2, 3].repeat(100);
+            let labels = MaskedLabels::new(&given, 4, ignore_index).unwrap();
+            let symmetric = LabelNoise::symmetric(1.0).unwrap().corrupt(&labels, 5).unwrap();
+            for (before, after) in labels.iter().zip(symmetric.iter()) {
+                assert_eq!(before.is_none(), after.is_none());
+                assert!(before.is_none() || before != after);
+            }
+        }
+        // 0 → 2 → 3 → 0, as 1 is no label.
+        let labels = MaskedLabels::new(&[0, 1, 2, 3], 4, 1).unwrap();
+        let flipped = LabelNoise::pair_flip(1.0).unwrap().corrupt(&labels, 5).unwrap();
+        assert_eq!(flipped.to_vec(), [2, 1, 3, 0]);
+        let keeps = vec![vec![0.5, 0.0, 0.5], vec![0.0, 1.0, 0.0], vec![0.5, 0.0, 0.5]];
+        let labels = MaskedLabels::new(&[0, 1, 2], 3, 1).unwrap();
+        let noise = LabelNoise::matrix(keeps.clone()).unwrap();
+        assert_eq!(noise.corrupt(&labels, 5).unwrap().counted(), 2);
+        let gives = vec![keeps[0].clone(), keeps[1].clone(), vec![0.0, 0.25, 0.75]];
+        let error = LabelNoise::matrix(gives).unwrap().corrupt(&labels, 5).unwrap_err();
+        let expected =
+            "the probability that noise turns a label into the ignore index must be 0, found 0.25";
+        assert_eq!(error.to_string(), expected);
     }
 
     /// Observed frequencies of each transition against the matrix, at five standard deviations.

@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 use softlabel_core::{ClassAxis, Error as Core};
 
-use crate::{Error, Result};
+use crate::{Error, MaskedTargets, Result};
 
 /// Class indices of pixels or voxels, some of them ignored: `[batch, height, width]` or
 /// `[batch, depth, height, width]`, row-major.
@@ -85,15 +85,6 @@ impl LabelMap {
     pub fn classes(&self) -> usize {
         self.classes
     }
-}
-
-/// Dense targets of a label map.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SpatialTargets {
-    /// Row-major, with the class axis where it was asked for; 0 for a pixel that is ignored.
-    pub values: Vec<f32>,
-    /// For each pixel whether it counts, that is, is not ignored.
-    pub counted: Vec<bool>,
 }
 
 /// Spatially varying label smoothing with a window and a width.
@@ -183,7 +174,7 @@ impl Svls {
     /// # Errors
     /// If pixels times classes are more than memory can address.
     #[allow(clippy::cast_possible_truncation)] // The one rounding to f32 that the documentation states.
-    pub fn encode(&self, map: &LabelMap, axis: ClassAxis) -> Result<SpatialTargets> {
+    pub fn encode(&self, map: &LabelMap, axis: ClassAxis) -> Result<MaskedTargets> {
         let (classes, pixels) = (map.classes, map.size.iter().product::<usize>());
         let Some(count) = map.labels.len().checked_mul(classes) else {
             let found = format!("{} pixels of {classes} classes", map.labels.len());
@@ -219,7 +210,7 @@ impl Svls {
             }
         }
         let counted = map.labels.iter().map(Option::is_some).collect();
-        Ok(SpatialTargets { values, counted })
+        Ok(MaskedTargets { values, counted })
     }
 }
 

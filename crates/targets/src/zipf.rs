@@ -11,7 +11,7 @@
 //! That is the `ZipfDivergence` of the losses, and [`non_target_rows`](ZipfSmoothing::non_target_rows) is its d;
 //! [`rows`](ZipfSmoothing::rows) is the mixture (1 − ε)·onehot + ε·d, for cross-entropy with soft targets.
 //!
-//! Source: Liang, Li, Bi, Gao, Xu, Zhang, Zhang, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
+//! Source: Liang, Li, Bing, Zhao, Tang, Lin, Fan, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
 //! ECCV 2022 (their code has 1/rank, α = 1). Zhou et al. 2025 (MaxSup) report no gain on ImageNet: 76.21 against 76.16 %.
 
 use serde::{Deserialize, Serialize};

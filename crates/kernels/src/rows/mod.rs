@@ -49,6 +49,7 @@
 //!
 //! - A row that is ignored has the loss 0, the lse 0 and the gradient 0, whatever its logits hold.
 //! - An entry without mass costs nothing even at a logit of −∞.
+//! - A cap makes −c of a logit of −∞, as of any far below: it is no mask any more.
 //! - Mass on −∞ is an infinite loss; the gradient is that of p_k = 0.
 //! - A row that is −∞ throughout has the lse −∞, p = 0, and the loss +∞ if there is any mass.
 //! - NaN or +∞ in a row that counts makes its loss and its gradient NaN.

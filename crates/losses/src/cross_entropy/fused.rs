@@ -155,6 +155,9 @@ fn run<T: Logit>(
     let mut known = KnownGradient::new(gradient).with_divisor(late);
     if each {
         known = known.with_missing_axis(class_axis);
+        if let Some(ignored) = prepared.ignored()? {
+            known = known.with_ignored(ignored.f_reshape(shape)?);
+        }
     }
     if moved {
         known = known.with_last_axis_second();

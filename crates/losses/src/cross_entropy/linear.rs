@@ -17,13 +17,13 @@
 use std::ops::Range;
 
 use half::{bf16, f16};
-use softlabel_core::Reduction;
+use softlabel_core::{Error as CoreError, Reduction};
 use softlabel_kernels::rows::{Outputs, Scale, cross_entropy, cross_entropy_in_place};
-use softlabel_tensor::Error as TensorError;
 use softlabel_tensor::autograd::{Node, Saved};
 use softlabel_tensor::buffers::{allocate, uninit};
 use softlabel_tensor::scalars::number;
 use softlabel_tensor::slices::{slice, slice_mut, uninit_slice_mut};
+use softlabel_tensor::{ClassAxis, Error as TensorError};
 use tch::{Device, Kind, Tensor, no_grad_guard, with_grad};
 
 use super::numbers::{Numbers, refused};
@@ -66,7 +66,8 @@ pub struct LinearCrossEntropy {
 }
 
 impl LinearCrossEntropy {
-    /// With all targets and options of a cross-entropy, except its class axis: hidden states are `[.., D]`.
+    /// With all targets and options of a cross-entropy, whose class axis is [`ClassAxis::Last`]: hidden states are
+    /// `[.., D]`, and so are masks and soft rows `[.., K]`.
     pub fn new(loss: CrossEntropy) -> Self {
         Self { loss, rows_at_a_time: None }
     }
@@ -92,7 +93,8 @@ impl LinearCrossEntropy {
     /// computed again in backward. There are no second derivatives.
     ///
     /// # Errors
-    /// As [`CrossEntropy::forward`], and shapes, dtypes or devices of the three that do not fit each other.
+    /// As [`CrossEntropy::forward`], shapes, dtypes or devices of the three that do not fit each other, and a
+    /// cross-entropy whose classes lie on the second axis.
     pub fn forward(
         &self,
         hidden: &Tensor,
@@ -128,6 +130,11 @@ impl LinearCrossEntropy {
         const NAMES: [&str; 3] =
             ["hidden states", "weight of the classifier", "bias of the classifier"];
         let shape = logits_shape(NAMES, hidden, weight, bias)?;
+        if self.loss.class_axis() != ClassAxis::Last {
+            let found = format!("{:?}", self.loss.class_axis());
+            let error = CoreError::mismatch("class axis before a linear layer", "Last", found);
+            return Err(TensorError::from(error).into());
+        }
         let loss = self.loss.in_batch(self.loss.ignore_index());
         let prepared =
             Prepared::new(&loss, &logits_in_shape(&shape, hidden)?, target, Way::Checked)?;

@@ -11,7 +11,8 @@
 //! logits. Losses accumulate in f32, or f64 for f64 logits.
 //!
 //! With class weights the smoothing mass is weighted too, class by class, as in PyTorch; the z-loss is not.
-//! A −∞ logit costs nothing where the target has no mass and is an infinite loss where it has.
+//! A −∞ logit costs nothing where the target has no mass and is an infinite loss where it has; with a soft cap c it is
+//! −c, and no mask any more.
 //!
 //! # How it is computed
 //!
@@ -202,7 +203,8 @@ impl CrossEntropy {
         Ok(self)
     }
 
-    /// Keeps the scaled logits within ±`cap`, smoothly: c·tanh(z/c).
+    /// Keeps the scaled logits within ±`cap`, smoothly: c·tanh(z/c). A logit of −∞ becomes −c, and its class is masked
+    /// no more: where classes are masked, cap the logits before that.
     ///
     /// # Errors
     /// Unless it is in [1e-30, 1e30], which f32 has room for.

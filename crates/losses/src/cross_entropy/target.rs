@@ -15,7 +15,7 @@ pub enum Target<'a> {
     /// One distribution a sample.
     Soft(&'a Tensor),
     /// One distribution a sample, and a bool mask in the shape of the labels: where it is false, the sample counts for
-    /// nothing and its row may hold anything. [`Svls`](softlabel_targets::Svls) makes both of a map with ignored pixels.
+    /// nothing and its row may hold anything. Both are in [`MaskedTargets`](softlabel_targets::MaskedTargets).
     Masked {
         /// The distributions.
         rows: &'a Tensor,

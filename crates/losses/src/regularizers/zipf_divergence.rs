@@ -9,7 +9,7 @@
 //!
 //! The ranks are taken as they are: no gradient goes through d.
 //!
-//! Source: Liang, Li, Bi, Gao, Xu, Zhang, Zhang, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
+//! Source: Liang, Li, Bing, Zhao, Tang, Lin, Fan, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
 //! ECCV 2022, which adds 0.1 of it to cross-entropy, with α = 1.
 
 use tch::{Kind, Tensor};

@@ -1,7 +1,9 @@
 //! From hidden states: against the same loss on logits that are there.
 
 use softlabel_core::Epsilon;
-use softlabel_losses::{CrossEntropy, LinearCrossEntropy, Normalizer, Reduction, Target};
+use softlabel_losses::{
+    ClassAxis, CrossEntropy, LinearCrossEntropy, Normalizer, Reduction, Target,
+};
 use softlabel_targets::{Convention, Ordinal, OrdinalDistance, Smoothing};
 use tch::{Kind, Tensor};
 
@@ -267,4 +269,15 @@ fn labels_that_change_before_backward_are_noticed() {
         .unwrap();
     let _ = labels.shallow_clone().fill_(0);
     assert!(value.sum(Kind::Double).f_backward().is_err());
+}
+
+#[test]
+fn classes_that_lie_second_are_refused() {
+    let layer = Layer::new(Kind::Double);
+    let loss = LinearCrossEntropy::new(CrossEntropy::new().with_class_axis(ClassAxis::Second));
+    let labels = cycling(&[3, 7], 11);
+    let [hidden, weight, bias] = layer.inputs();
+    let error = loss.forward(hidden, weight, Some(bias), Target::Hard(&labels)).unwrap_err();
+    let expected = "class axis before a linear layer: expected Last, found Second";
+    assert_eq!(error.to_string(), expected);
 }

@@ -1,10 +1,10 @@
 //! What the loss can be asked for: options, statistics, the gradient in place, second derivatives.
 
-use softlabel_losses::{ClassAxis, CrossEntropy, Reduction, Target};
+use softlabel_losses::{ClassAxis, CrossEntropy, LinearCrossEntropy, Reduction, Target};
 use softlabel_targets::Smoothing;
 use tch::{Device, Kind, Tensor};
 
-use crate::support::{WAYS, backward, cycling, largest_difference, rows_of, wave};
+use crate::support::{WAYS, Way, backward, cycling, largest_difference, rows_of, wave};
 
 fn number(tensor: &Tensor) -> f64 {
     f64::try_from(tensor).unwrap()
@@ -81,6 +81,128 @@ fn statistics_are_lse_and_correctness() {
         let soft = logits.softmax(-1, Kind::Float);
         let output = loss.forward_with_statistics(&logits, Target::Soft(&soft)).unwrap();
         assert!(output.correct.is_none() && output.log_sum_exp.is_some());
+    }
+}
+
+/// The root of a loss of 0 has an infinite slope.
+#[test]
+fn ignored_samples_have_no_gradient_whatever_arrives() {
+    let labels = cycling(&[12], 5);
+    let _ = labels.narrow(0, 3, 4).fill_(-1);
+    let counted = labels.ge(0);
+    let soft = wave(&[12, 5], Kind::Double, 0.1).softmax(-1, Kind::Double);
+    let masked = Target::Masked { rows: &soft, counted: &counted };
+    let weight = wave(&[5, 5], Kind::Double, 0.2);
+    for way in WAYS {
+        for kind in [Kind::Double, Kind::Float, Kind::BFloat16] {
+            for target in [Target::Hard(&labels), masked] {
+                let loss = way.of(CrossEntropy::new()).with_reduction(Reduction::None);
+                let loss = loss.with_ignore_index(-1);
+                let x = wave(&[12, 5], kind, 0.3);
+                let of = |forward: &dyn Fn(&Tensor) -> Tensor| {
+                    let x = x.copy().set_requires_grad(true);
+                    let root = forward(&x).sqrt();
+                    root.sum(Kind::Double).backward();
+                    rows_of(&x.grad())
+                };
+                let mut gradients = vec![of(&|x| loss.forward(x, target).unwrap())];
+                if way == Way::Fused {
+                    gradients.push(of(&|x| loss.forward_in_place(x * 1.0, target).unwrap()));
+                    let weight = weight.to_kind(kind);
+                    let linear = LinearCrossEntropy::new(loss.clone());
+                    gradients.push(of(&|x| linear.forward(x, &weight, None, target).unwrap()));
+                }
+                for gradient in gradients {
+                    assert_eq!(gradient[15..35], [0.0; 20], "{way:?} {kind:?}");
+                    assert!(gradient.iter().all(|g| g.is_finite()) && gradient[0] != 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cap_makes_a_number_of_a_mask() {
+    let logits = Tensor::from_slice(&[1.0f64, 0.0, f64::NEG_INFINITY]).view((1, 3));
+    let labels = Tensor::from_slice(&[0i64]);
+    let capped = [2.0 * 0.5f64.tanh(), 0.0, -2.0];
+    let lse = capped.iter().map(|z| z.exp()).sum::<f64>().ln();
+    for way in WAYS {
+        let loss = way.of(CrossEntropy::new()).with_softcap(2.0).unwrap();
+        let (found, gradient) =
+            backward(&logits, |at| loss.forward(at, Target::Hard(&labels)).unwrap());
+        assert!((found - (lse - capped[0])).abs() < 1e-15, "{way:?}");
+        assert_eq!(gradient.double_value(&[0, 2]), 0.0, "{way:?}");
+    }
+}
+
+/// Every kind of target through the operators of another device.
+#[test]
+fn other_devices_agree() {
+    if !tch::Cuda::is_available() {
+        eprintln!("skipped: there is no CUDA device");
+        return;
+    }
+    let device = Device::Cuda(0);
+    let (logits, weight) = (wave(&[19, 7], Kind::Double, 0.3), wave(&[7, 7], Kind::Double, 0.2));
+    let labels = cycling(&[19], 7);
+    let second = labels.flip([0]);
+    let soft = logits.flip([0]).softmax(-1, Kind::Double);
+    let _ = labels.get(4).fill_(-1);
+    let counted = labels.ge(0);
+    let allowed = logits.le(3.5);
+    let there = |tensor: &Tensor| tensor.to_device(device);
+    let (far_labels, far_second, far_soft) = (there(&labels), there(&second), there(&soft));
+    let (far_counted, far_allowed) = (there(&counted), there(&allowed));
+    let shares = vec![0.25; 19];
+    let targets = [
+        (Target::Hard(&labels), Target::Hard(&far_labels)),
+        (
+            Target::Masked { rows: &soft, counted: &counted },
+            Target::Masked { rows: &far_soft, counted: &far_counted },
+        ),
+        (
+            Target::Mixed { first: &labels, second: &second, share_of_second: &shares },
+            Target::Mixed { first: &far_labels, second: &far_second, share_of_second: &shares },
+        ),
+        (
+            Target::Allowed { labels: &labels, allowed: &allowed },
+            Target::Allowed { labels: &far_labels, allowed: &far_allowed },
+        ),
+        (
+            Target::Smoothed { labels: &labels, epsilons: &shares },
+            Target::Smoothed { labels: &far_labels, epsilons: &shares },
+        ),
+    ];
+    for reduction in [Reduction::default(), Reduction::Sum, Reduction::None] {
+        let loss = CrossEntropy::new()
+            .with_reduction(reduction)
+            .with_smoothing(Smoothing::mixture(0.1).unwrap())
+            .with_ignore_index(-1)
+            .with_z_loss(1e-2)
+            .unwrap();
+        let linear = LinearCrossEntropy::new(loss.clone());
+        for (near, far) in targets {
+            let sum = |losses: softlabel_losses::Result<Tensor>| losses.unwrap().sum(Kind::Double);
+            let pairs = [
+                (
+                    backward(&logits, |x| sum(loss.forward(x, near))),
+                    backward(&there(&logits), |x| sum(loss.forward(x, far))),
+                ),
+                (
+                    backward(&logits, |x| sum(linear.forward(x, &weight, None, near))),
+                    backward(&there(&logits), |x| {
+                        sum(linear.forward(x, &there(&weight), None, far))
+                    }),
+                ),
+            ];
+            for ((expected, truth), (found, gradient)) in pairs {
+                assert!((found - expected).abs() < 1e-12, "{near:?} {reduction:?}");
+                assert_eq!(gradient.device(), device);
+                let gradient = gradient.to_device(Device::Cpu);
+                assert!(largest_difference(&gradient, &truth) < 1e-13, "{near:?} {reduction:?}");
+            }
+        }
     }
 }
 

@@ -64,6 +64,13 @@ fn ignored_samples_are_as_if_they_were_not_there() {
                 for row in [1, 4] {
                     assert_eq!(numbers(&gradient.get(row)), [0.0; 5], "{context}");
                 }
+                if reduction == Reduction::None {
+                    // The root of a loss of 0 has an infinite slope.
+                    let (_, of_root) = backward(&logits, |at| {
+                        value(&case.loss, at, Target::Hard(&labels), &options, &shares).sqrt()
+                    });
+                    assert_eq!(numbers(&of_root.get(1)), [0.0; 5], "{context}");
+                }
                 let gradient = gradient.index_select(0, &kept);
                 assert!(largest_difference(&gradient, &expected_gradient) < 1e-13, "{context}");
             }
@@ -307,6 +314,37 @@ fn the_focal_losses_of_an_impossible_label_have_the_gradient_of_cross_entropy() 
     ] {
         for (found, truth) in of_row(&loss).into_iter().zip(&truth) {
             assert!((found - truth).abs() < 1e-14, "{loss:?}: {found} {truth}");
+        }
+    }
+}
+
+#[test]
+fn other_devices_agree() {
+    if !tch::Cuda::is_available() {
+        eprintln!("skipped: there is no CUDA device");
+        return;
+    }
+    let (logits, labels, _) = with_ignored(-100);
+    let device = tch::Device::Cuda(0);
+    let (far_logits, far_labels) = (logits.to_device(device), labels.to_device(device));
+    let shares = correctness(6);
+    for case in all() {
+        for reduction in reductions() {
+            if case.is_about_batch() && reduction == Reduction::None {
+                continue;
+            }
+            let options = LossOptions { ignore_index: Some(-100), ..with_reduction(reduction) };
+            let of = |logits: &Tensor, labels: &Tensor| {
+                let of_labels =
+                    |at: &Tensor| value(&case.loss, at, Target::Hard(labels), &options, &shares);
+                let (loss, gradient) = backward(logits, of_labels);
+                (loss.to_device(tch::Device::Cpu), gradient.to_device(tch::Device::Cpu))
+            };
+            let (expected, truth) = of(&logits, &labels);
+            let (found, gradient) = of(&far_logits, &far_labels);
+            let context = format!("{:?} {reduction:?}", case.loss);
+            assert!(largest_difference(&found, &expected) < 1e-12, "{context}");
+            assert!(largest_difference(&gradient, &truth) < 1e-12, "{context}");
         }
     }
 }

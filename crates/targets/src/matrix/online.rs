@@ -2,7 +2,8 @@
 //!
 //! During epoch t, for every class y, the predictions p of the samples of class y that were classified correctly are
 //! summed; their mean is row y of S^t, and the target of epoch t + 1 is a·onehot(y) + (1 − a)·S^t_y.
-//! S^0 is off-target smoothing: 1 − ε on the diagonal, ε/(K − 1) elsewhere.
+//! S^0 is off-target smoothing: 1 − ε on the diagonal, ε/(K − 1) elsewhere. So begin some implementations; others have
+//! zeros there, and hard labels in the first epoch.
 //!
 //! A class of which no sample was classified correctly keeps the row it had; the paper leaves the case open.
 //! Rows of probabilities that sum to one only up to rounding are summed as they are, and the mean is normalized.

@@ -29,13 +29,14 @@ pub struct KnownGradient {
     gradient: Tensor,
     divisor: f64,
     missing_axis: Option<i64>,
+    ignored: Option<Tensor>,
     moved: bool,
 }
 
 impl KnownGradient {
     /// The gradient, in the shape and dtype of the input.
     pub fn new(gradient: Tensor) -> Self {
-        Self { gradient, divisor: 1.0, missing_axis: None, moved: false }
+        Self { gradient, divisor: 1.0, missing_axis: None, ignored: None, moved: false }
     }
 
     /// What it has yet to be divided by.
@@ -52,6 +53,16 @@ impl KnownGradient {
         self
     }
 
+    /// Where the output has a value without any gradient: bool, in the shape of the output. Whatever arrives there,
+    /// infinity or NaN too, the gradient stays as it is.
+    ///
+    /// It is for an output of several values, one for all entries along a [missing axis](Self::with_missing_axis).
+    #[must_use]
+    pub fn with_ignored(mut self, ignored: Tensor) -> Self {
+        self.ignored = Some(ignored);
+        self
+    }
+
     /// The last axis of the gradient is the second of the input.
     #[must_use]
     pub fn with_last_axis_second(mut self) -> Self {
@@ -65,13 +76,17 @@ impl KnownGradient {
             return kept.take();
         }
         let known = kept.as_ref()?;
-        Some(Self { gradient: known.gradient.copy(), ..*known })
+        let ignored = known.ignored.as_ref().map(Tensor::shallow_clone);
+        Some(Self { gradient: known.gradient.copy(), ignored, ..*known })
     }
 
     fn times(mut self, arrived: &Tensor) -> Result<Tensor> {
         if let Some(axis) = self.missing_axis {
-            let factors = arrived.f_div_scalar(self.divisor)?.f_unsqueeze(axis)?;
-            let _ = self.gradient.f_mul_(&factors)?;
+            let mut factors = arrived.f_div_scalar(self.divisor)?;
+            if let Some(ignored) = &self.ignored {
+                factors = factors.f_masked_fill(ignored, 1.0)?;
+            }
+            let _ = self.gradient.f_mul_(&factors.f_unsqueeze(axis)?)?;
         } else {
             let factor = number(arrived)? / self.divisor;
             if factor != 1.0 {

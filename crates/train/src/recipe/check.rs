@@ -385,6 +385,10 @@ impl Recipe {
     }
 }
 
+/// What terms do not see.
+const OF_CROSS_ENTROPY: [&str; 6] =
+    ["smoothing", "online_smoothing", "class_weights", "z_loss", "softcap", "logit_scale"];
+
 impl Loss {
     /// Whether its parts go together.
     fn check(&self, arm: &str) -> Checked {
@@ -393,6 +397,12 @@ impl Loss {
             self.weights().any(|weight| !weight.is_zero()),
             &at("weight"),
             "must not be 0 where no term has a weight other than 0",
+        )?;
+        let of_cross_entropy = self.keys().find(|key| OF_CROSS_ENTROPY.contains(key));
+        require(
+            !self.weight.is_zero() || of_cross_entropy.is_none(),
+            &at(of_cross_entropy.unwrap_or_default()),
+            "does nothing: it is of the cross-entropy, whose weight is 0",
         )?;
         for (key, is_there) in [
             ("online_smoothing", self.online_smoothing.is_some()),

@@ -199,6 +199,23 @@ fn smoothing_that_nothing_would_come_of_is_marked() {
 }
 
 #[test]
+fn what_is_of_a_cross_entropy_without_weight_is_marked() {
+    let arm = "[arms.hard]\nmodel = \"small\"\n";
+    for what in [
+        "smoothing = «{ epsilon = 0.1, convention = \"mixture\" }»",
+        "online_smoothing = «{ epsilon = 0.1 }»",
+        "class_weights = «[1, 1, 1, 1, 1, 1, 1, 1, 1, 2]»",
+        "z_loss = «0.1»",
+        "softcap = «30»",
+        "logit_scale = «0.5»",
+    ] {
+        let loss = format!("loss = {{ weight = 0, terms = [{{ kind = \"brier\" }}], {what} }}\n");
+        let message = "does nothing: it is of the cross-entropy, whose weight is 0";
+        check(arm, &format!("{arm}{loss}"), message, None);
+    }
+}
+
+#[test]
 fn a_check_that_could_never_be_judged_is_refused() {
     let first = "arm = \"hard\"\nmetric = \"accuracy\"\n";
     check(
