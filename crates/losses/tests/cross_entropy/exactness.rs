@@ -1,7 +1,8 @@
 //! Against f64 truth: no further from it than libtorch is, at every size and in every dtype.
 
+use softlabel_core::Epsilon;
 use softlabel_losses::{CrossEntropy, Reduction, Target, cross_entropy};
-use softlabel_targets::Smoothing;
+use softlabel_targets::{ClassDistribution, ClassMatrix, Prior, Smoothing};
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{backward, cycling, largest_difference, rows_of, wave};
@@ -22,12 +23,25 @@ fn unit(kind: Kind) -> f64 {
 /// That ours is as near to the truth as libtorch, and a rounding.
 fn check(logits: &Tensor, labels: &Tensor, epsilon: f64) {
     let smoothing = Smoothing::mixture(epsilon).unwrap();
+    compare(
+        &format!("epsilon {epsilon}"),
+        logits,
+        |at| cross_entropy(at, labels, &smoothing).unwrap(),
+        |at| libtorch(at, labels, epsilon),
+    );
+}
+
+/// The same of any two that are the mean over the rows of the same formula, in the dtype of the logits and in f64.
+fn compare(
+    what: &str,
+    logits: &Tensor,
+    ours: impl Fn(&Tensor) -> Tensor,
+    theirs: impl Fn(&Tensor) -> Tensor,
+) {
     let kind = logits.kind();
-    let exact = logits.to_kind(Kind::Double);
-    let (loss, gradient) = backward(&exact, |at| libtorch(at, labels, epsilon));
-    let ours = backward(logits, |at| cross_entropy(at, labels, &smoothing).unwrap());
-    let theirs = backward(logits, |at| libtorch(at, labels, epsilon));
-    let name = format!("{:?} {kind:?}, epsilon {epsilon}", logits.size());
+    let (loss, gradient) = backward(&logits.to_kind(Kind::Double), &theirs);
+    let (ours, theirs) = (backward(logits, ours), backward(logits, theirs));
+    let name = format!("{:?} {kind:?}, {what}", logits.size());
 
     let [our_error, their_error] = [ours.0, theirs.0].map(|found| (found - loss).abs());
     // The loss is in f32 whatever the logits are, and so are the masses of the target.
@@ -38,11 +52,82 @@ fn check(logits: &Tensor, labels: &Tensor, epsilon: f64) {
         [ours.1, theirs.1].map(|found| largest_difference(&found, &gradient));
     // A probability of nearly 1, less the label's mass, is known to an f32 rounding of 1.
     let largest = f64::try_from(gradient.abs().max()).unwrap();
-    let rounding = unit(kind) * largest + 2.0 * unit(Kind::Float) / labels.numel() as f64;
+    let rounding = unit(kind) * largest + 2.0 * unit(Kind::Float) / logits.size()[0] as f64;
     assert!(
         our_error <= their_error + rounding,
         "{name}: gradient off by {our_error}, {their_error}"
     );
+}
+
+#[test]
+fn every_kind_of_target_in_every_dtype() {
+    let epsilon = 0.1;
+    for (classes, rows) in [(2i64, 5i64), (10, 130), (41, 70), (64, 130), (1000, 5), (32_000, 2)] {
+        let labels = cycling(&[rows], classes);
+        let smoothed = |prior: Prior| {
+            let epsilon = Epsilon::new(epsilon).unwrap();
+            CrossEntropy::new().with_smoothing(Smoothing::towards(epsilon, prior))
+        };
+        // Rows of the labels, built in the dtype of the logits as its users must.
+        let built = |at: &Tensor, prior: &Tensor| {
+            let prior = (prior * epsilon).to_kind(at.kind());
+            let own = Tensor::full([rows, 1], 1.0 - epsilon, (at.kind(), Device::Cpu));
+            let target = prior.scatter_add(-1, &labels.unsqueeze(-1), &own);
+            at.cross_entropy_loss(&target, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)
+        };
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            let logits = wave(&[rows, classes], kind, 0.3);
+            let soft = wave(&[rows, classes], Kind::Double, 0.8).softmax(-1, Kind::Double);
+            let soft = soft.to_kind(kind);
+            let dense = CrossEntropy::new();
+            compare(
+                "soft rows",
+                &logits,
+                |at| dense.forward(at, Target::Soft(&soft)).unwrap(),
+                |at| {
+                    let soft = soft.to_kind(at.kind());
+                    at.cross_entropy_loss(&soft, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)
+                },
+            );
+
+            let vector = wave(&[classes], Kind::Double, 0.4).softmax(-1, Kind::Double);
+            let prior = ClassDistribution::new(rows_of(&vector)).unwrap();
+            let loss = smoothed(Prior::from(prior));
+            compare(
+                "a vector",
+                &logits,
+                |at| loss.forward(at, Target::Hard(&labels)).unwrap(),
+                |at| built(at, &vector.expand([rows, classes], false).contiguous()),
+            );
+
+            let weights = wave(&[classes], Kind::Float, 0.5).abs() + 0.1;
+            let loss = CrossEntropy::new()
+                .with_smoothing(Smoothing::mixture(epsilon).unwrap())
+                .with_class_weights(weights.copy());
+            compare(
+                "class weights",
+                &logits,
+                |at| loss.forward(at, Target::Hard(&labels)).unwrap(),
+                |at| {
+                    let weights = Some(weights.to_kind(at.kind()));
+                    at.cross_entropy_loss(&labels, weights, tch::Reduction::Mean, -100, epsilon)
+                },
+            );
+
+            if classes <= 1000 {
+                let matrix = wave(&[classes, classes], Kind::Double, 0.6);
+                let matrix = matrix.softmax(-1, Kind::Double);
+                let rows = Vec::<Vec<f64>>::try_from(&matrix).unwrap();
+                let loss = smoothed(Prior::from(ClassMatrix::new(&rows).unwrap()));
+                compare(
+                    "a matrix",
+                    &logits,
+                    |at| loss.forward(at, Target::Hard(&labels)).unwrap(),
+                    |at| built(at, &matrix.index_select(0, &labels)),
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,11 +8,11 @@ mod targets;
 mod ways;
 
 use proptest::prelude::*;
-use softlabel_core::Error as CoreError;
+use softlabel_core::{Epsilon, Error as CoreError};
 use softlabel_losses::{
     ClassAxis, CrossEntropy, Error, Normalizer, Reduction, Target, cross_entropy,
 };
-use softlabel_targets::Smoothing;
+use softlabel_targets::{ClassMatrix, Prior, Smoothing};
 use softlabel_tensor::Error as TensorError;
 use tch::{Device, Kind, Tensor};
 
@@ -147,14 +147,20 @@ fn published_value() {
 
 #[test]
 fn smoothing_is_cross_entropy_plus_a_logit_term() {
-    // The identity behind MaxSup (Zhou et al. 2025): LS = CE + ε·(z_y − mean z).
+    // The identity behind MaxSup (Zhou et al. 2025): LS = CE + ε·(z_y − mean z), and so are the gradients.
     let logits = wave(&[8, 6], Kind::Double, 0.9);
     let labels = cycling(&[8], 6);
-    let plain = cross_entropy(&logits, &labels, &Smoothing::NONE).unwrap();
-    let picked = logits.gather(-1, &labels.unsqueeze(-1), false).squeeze_dim(-1);
-    let gap = (picked - logits.mean_dim(-1, false, Kind::Double)).mean(Kind::Double);
-    let smoothed = cross_entropy(&logits, &labels, &Smoothing::mixture(0.3).unwrap()).unwrap();
-    assert!(largest_difference(&smoothed, &(plain + gap * 0.3)) < 1e-14);
+    let (smoothed, gradient) = backward(&logits, |at| {
+        cross_entropy(at, &labels, &Smoothing::mixture(0.3).unwrap()).unwrap()
+    });
+    let (sum, gradient_of_sum) = backward(&logits, |at| {
+        let plain = cross_entropy(at, &labels, &Smoothing::NONE).unwrap();
+        let picked = at.gather(-1, &labels.unsqueeze(-1), false).squeeze_dim(-1);
+        let gap = (picked - at.mean_dim(-1, false, Kind::Double)).mean(Kind::Double);
+        plain + gap * 0.3
+    });
+    assert!((smoothed - sum).abs() < 1e-14);
+    assert!(largest_difference(&gradient, &gradient_of_sum) < 1e-15);
 }
 
 #[test]
@@ -243,20 +249,41 @@ fn half_precision_logits_are_computed_in_single() {
 fn the_gradient_matches_finite_differences() {
     let logits = wave(&[3, 4], Kind::Double, 0.8);
     let soft = wave(&[3, 4], Kind::Double, 0.1).softmax(-1, Kind::Double);
-    let ours = CrossEntropy::new()
-        .with_smoothing(Smoothing::off_target(0.15).unwrap())
-        .with_class_weights(Tensor::from_slice(&[1.0f64, 0.5, 2.0, 0.1]));
-    let value = |logits: &Tensor| ours.forward(logits, Target::Soft(&soft)).unwrap();
-    let (_, gradient) = backward(&logits, value);
+    let (first, second) = (cycling(&[3], 4), cycling(&[3], 4).flip([0]));
+    let targets = [
+        Target::Soft(&soft),
+        Target::Hard(&first),
+        Target::Mixed { first: &first, second: &second, share_of_second: &[0.2, 0.5, 0.9] },
+    ];
+    let plain = || CrossEntropy::new().with_smoothing(Smoothing::off_target(0.15).unwrap());
+    let matrix = ClassMatrix::new(
+        &[[0.7, 0.1, 0.1, 0.1], [0.2, 0.5, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1], [0.0, 0.0, 0.1, 0.9]]
+            .map(Vec::from),
+    )
+    .unwrap();
+    let towards = Smoothing::towards(Epsilon::new(0.4).unwrap(), Prior::from(matrix));
+    let losses = [
+        plain(),
+        plain().with_class_weights(Tensor::from_slice(&[1.0f64, 0.5, 2.0, 0.1])),
+        plain().with_smoothing(towards),
+        plain().with_z_loss(0.1).and_then(|loss| loss.with_softcap(4.0)).unwrap(),
+        plain().with_logit_scale(0.3).unwrap().with_reduction(Reduction::Sum),
+    ];
     let step = 1e-6;
-    for index in 0..12 {
-        let offset = Tensor::zeros([12], (Kind::Double, Device::Cpu));
-        let _ = offset.get(index).fill_(step);
-        let offset = offset.view((3, 4));
-        let difference = f64::try_from(value(&(&logits + &offset)) - value(&(&logits - &offset)));
-        let slope = difference.unwrap() / (2.0 * step);
-        let found = gradient.flatten(0, -1).double_value(&[index]);
-        assert!((slope - found).abs() < 1e-9, "{slope} {found}");
+    for loss in &losses {
+        for target in targets {
+            let value = |logits: &Tensor| loss.forward(logits, target).unwrap();
+            let (_, gradient) = backward(&logits, value);
+            for index in 0..12 {
+                let offset = Tensor::zeros([12], (Kind::Double, Device::Cpu));
+                let _ = offset.get(index).fill_(step);
+                let offset = offset.view((3, 4));
+                let difference = value(&(&logits + &offset)) - value(&(&logits - &offset));
+                let slope = f64::try_from(difference).unwrap() / (2.0 * step);
+                let found = gradient.flatten(0, -1).double_value(&[index]);
+                assert!((slope - found).abs() < 1e-8, "{loss:?} {target:?}: {slope} {found}");
+            }
+        }
     }
 }
 
