@@ -37,16 +37,15 @@ pub(crate) struct CrossEntropies {
 impl CrossEntropies {
     pub(crate) fn new(case: &Case) -> Result<Self> {
         let kind = case.kind()?;
-        let mut leaves = vec![];
-        if case.operation == "linear" {
+        // All in this order, in which `peers.py` draws as well.
+        let leaves = if case.operation == "linear" {
             let scale = (case.features as f64).sqrt();
-            leaves.push(random([case.rows, case.features])?);
-            leaves.push(random([case.classes, case.features])?.f_div_scalar(scale)?);
+            let weights = random([case.classes, case.features])?.f_div_scalar(scale)?;
+            vec![random([case.rows, case.features])?, weights]
         } else {
-            leaves.push(random([case.rows, case.classes])?);
-        }
+            vec![random([case.rows, case.classes])?]
+        };
         let hard = case.operation != "soft";
-        // In this order, in which `peers.py` draws as well.
         let rows = match case.operation.as_str() {
             "soft" => Some(random([case.rows, case.classes])?.f_softmax(-1, Kind::Float)?),
             _ => None,

@@ -179,9 +179,6 @@ impl Divergence {
         let mut known = KnownGradient::new(gradient).with_divisor(late);
         if to.is_none() {
             known = known.with_missing_axis(-1);
-            if let Some(ignored) = &ignored {
-                known = known.with_ignored(ignored.f_reshape(shape.as_slice())?);
-            }
         }
         Ok(node.attach_known(losses, known)?)
     }

@@ -75,7 +75,8 @@ impl DisturbLabel {
         Ok(labels.relabelled(&disturbed)?)
     }
 
-    /// What it does on average: label smoothing with ε = γ.
+    /// What it does on average: label smoothing with ε = γ. Of labels that cannot be one of the classes, as it is the
+    /// ignore index, among the others alone.
     ///
     /// # Errors
     /// None today; a rate is a valid ε.

@@ -206,13 +206,16 @@ impl HistogramTarget {
     /// assert_eq!(targets.counted, [true, false]);
     /// # Ok::<(), softlabel_targets::Error>(())
     /// ```
+    #[allow(clippy::cast_possible_truncation)] // The one rounding to f32 that the documentation states.
     pub fn encode_masked(&self, values: &[Option<f64>]) -> Result<MaskedTargets> {
         let mut rows = Vec::with_capacity(values.len() * self.classes);
+        let mut row = vec![0.0; self.classes];
         for value in values {
             match value {
-                Some(value) => rows.extend(self.encode(&[*value])?),
-                None => rows.resize(rows.len() + self.classes, 0.0),
+                Some(value) => self.encode_into(*value, &mut row)?,
+                None => row.fill(0.0),
             }
+            rows.extend(row.iter().map(|&p| p as f32));
         }
         let counted = values.iter().map(Option::is_some).collect();
         Ok(MaskedTargets { values: rows, counted })

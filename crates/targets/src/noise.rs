@@ -141,8 +141,8 @@ impl LabelNoise {
     /// ignored: where the ignore index is a class, symmetric and pair-flip noise are among the others.
     ///
     /// # Errors
-    /// As [`transition_matrix`](Self::transition_matrix), and if the ignore index is a class that a matrix gives to
-    /// others.
+    /// As [`transition_matrix`](Self::transition_matrix) of the classes that labels can be, and if the ignore index is a
+    /// class that a matrix gives to others.
     ///
     /// ```
     /// use softlabel_core::MaskedLabels;
@@ -181,8 +181,14 @@ impl LabelNoise {
                 }
             };
         }
-        let among = self.transition_matrix(possible.len())?;
         let mut all = vec![0.0; classes * classes];
+        let among = match (self, possible.as_slice()) {
+            (Self::Symmetric { rate } | Self::PairFlip { rate }, [_]) if rate.get() == 0.0 => {
+                vec![1.0]
+            }
+            (_, []) => vec![],
+            _ => self.transition_matrix(possible.len())?,
+        };
         for (from, row) in possible.iter().zip(among.chunks_exact(possible.len().max(1))) {
             for (to, p) in possible.iter().zip(row) {
                 all[from * classes + to] = *p;
@@ -296,6 +302,12 @@ mod tests {
         let labels = MaskedLabels::new(&[0, 1, 2, 3], 4, 1).unwrap();
         let flipped = LabelNoise::pair_flip(1.0).unwrap().corrupt(&labels, 5).unwrap();
         assert_eq!(flipped.to_vec(), [2, 1, 3, 0]);
+        // With one class left there is nothing to become, with none nothing to corrupt.
+        let one = MaskedLabels::new(&[0, 1, 1], 2, 0).unwrap();
+        assert_eq!(LabelNoise::pair_flip(0.0).unwrap().corrupt(&one, 5).unwrap(), one);
+        assert!(LabelNoise::symmetric(0.1).unwrap().corrupt(&one, 5).is_err());
+        let none = MaskedLabels::new(&[0, 0], 1, 0).unwrap();
+        assert_eq!(LabelNoise::symmetric(0.1).unwrap().corrupt(&none, 5).unwrap(), none);
         let keeps = vec![vec![0.5, 0.0, 0.5], vec![0.0, 1.0, 0.0], vec![0.5, 0.0, 0.5]];
         let labels = MaskedLabels::new(&[0, 1, 2], 3, 1).unwrap();
         let noise = LabelNoise::matrix(keeps.clone()).unwrap();

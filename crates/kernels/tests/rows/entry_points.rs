@@ -59,21 +59,10 @@ where
             assert_eq!(other_total.to_bits(), total.to_bits());
             assert!(other.iter().zip(&gradient).all(same));
         }
-        let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
-        let mut in_place = (f64::NAN, self.logits.clone());
-        spatial_cross_entropy_in_place(
-            &mut in_place.1,
-            self.classes,
-            self.spatial,
-            &self.target(),
-            &self.options,
-            self.gradient_scale(),
-            Outputs::losses(&mut losses).with_total_alone(&mut in_place.0),
-            2,
-        )
-        .unwrap();
+        let in_place = self.total_alone_in_place(2);
         assert_eq!(in_place.0.to_bits(), total.to_bits());
         assert!(in_place.1.iter().zip(&gradient).all(same));
+        let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
         let mut forward = f64::NAN;
         spatial_cross_entropy(
             &self.logits,
@@ -116,6 +105,24 @@ where
         let outputs = Outputs::losses(&mut losses).with_total_alone(&mut total);
         let gradient = self.gradient(outputs, threads);
         (total, gradient)
+    }
+
+    /// The same where the gradient replaces the logits.
+    pub fn total_alone_in_place(&self, threads: usize) -> (f64, Vec<T>) {
+        let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
+        let (mut total, mut logits) = (f64::NAN, self.logits.clone());
+        spatial_cross_entropy_in_place(
+            &mut logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            self.gradient_scale(),
+            Outputs::losses(&mut losses).with_total_alone(&mut total),
+            threads,
+        )
+        .unwrap();
+        (total, logits)
     }
 
     /// The gradient, apart from the logits.

@@ -150,11 +150,9 @@ where
 {
     for classes in [3, 10] {
         let mut case = case::<T>(classes);
-        for scale in [1e12, 1e30, 1e-12, 1e-25] {
-            // What half precision cannot hold.
-            if !T::of(scale).get().is_finite() || T::of(scale / 1e3).get() == 0.0 {
-                continue;
-            }
+        // Beyond 65504 and below 6e-8 half precision has nothing.
+        let is_half = T::of(1e6).get().is_infinite();
+        for scale in if is_half { [1e3, 1e-3, 1.0, -7.0] } else { [1e12, 1e30, 1e-12, 1e-25] } {
             case.scale = scale;
             case.masses = OwnedMasses::All(masses(0.9, 0.1 / classes as f64, 0.0));
             case.dense = OwnedDense::None;
@@ -162,18 +160,27 @@ where
             case.dense = OwnedDense::Matrix(Random(6).numbers(classes * classes, 0.1));
             case.check_total_alone();
         }
-        case.scale = 1e-9;
+        // Of all labels, of some, and of single rows.
+        case.scale = if is_half { 1e-16 } else { 1e-9 };
+        let huge = |label: usize| masses(if label == 1 { 1e18 } else { 0.5 }, 0.1, 0.0);
+        case.dense = OwnedDense::None;
+        case.masses = OwnedMasses::Class((0..classes).map(huge).collect());
+        case.check_total_alone();
         case.masses = OwnedMasses::All(masses(1e18, 1e17, 1e17));
-        for dense in [
+        let mut rows = vec![0.5f32; ROWS * classes];
+        let dense = [
             OwnedDense::None,
-            case.dense.clone(),
+            OwnedDense::Matrix(Random(6).numbers(classes * classes, 0.1)),
             OwnedDense::Vector(vec![T::Sum::of(0.5); classes]),
-        ] {
+        ];
+        for dense in dense {
             case.dense = dense;
-            if T::of(1e9).get().is_finite() {
-                case.check_total_alone();
-            }
+            case.check_total_alone();
         }
+        rows[70 * classes] = 1e18;
+        case.masses = OwnedMasses::All(masses(0.1, 0.0, 1.0));
+        case.dense = OwnedDense::F32(rows);
+        case.check_total_alone();
     }
 }
 
@@ -201,8 +208,8 @@ where
                 // A row of −∞ throughout; else one logit.
                 let end = if bad == f64::NEG_INFINITY { row.end } else { row.start + 1 };
                 case.logits[row.start..end].fill(T::of(bad));
-                for threads in [1, 3] {
-                    let (total, mut gradient) = case.total_alone(threads);
+                let all = [case.total_alone(1), case.total_alone(3), case.total_alone_in_place(2)];
+                for (total, mut gradient) in all {
                     if bad == f64::NEG_INFINITY {
                         assert_eq!(total, f64::INFINITY);
                     } else {

@@ -122,6 +122,61 @@ fn ignored_samples_have_no_gradient_whatever_arrives() {
 }
 
 #[test]
+fn ignored_samples_have_no_gradient_in_any_layout() {
+    for (shape, axis) in [
+        (&[6i64, 5][..], ClassAxis::Last),
+        (&[2, 3, 5], ClassAxis::Last),
+        (&[2, 5, 3], ClassAxis::Second),
+        (&[2, 5, 3, 4], ClassAxis::Second),
+        (&[2, 5], ClassAxis::Second),
+    ] {
+        let class_axis = if axis == ClassAxis::Second { 1 } else { shape.len() - 1 };
+        let mut leading = shape.to_vec();
+        leading.remove(class_axis);
+        let first = cycling(&leading, 5);
+        let second = cycling(&leading, 5).flip([0]);
+        let ignored = cycling(&leading, 3).eq(1);
+        let first = first.masked_fill(&ignored, -1);
+        let samples = usize::try_from(leading.iter().product::<i64>()).unwrap();
+        let shares = vec![0.25; samples];
+        let allowed = Tensor::ones(shape, (Kind::Bool, Device::Cpu));
+        let targets = [
+            Target::Hard(&first),
+            Target::Mixed { first: &first, second: &second, share_of_second: &shares },
+            Target::Allowed { labels: &first, allowed: &allowed },
+            Target::Smoothed { labels: &first, epsilons: &shares },
+        ];
+        let loss = CrossEntropy::new()
+            .with_class_axis(axis)
+            .with_ignore_index(-1)
+            .with_reduction(Reduction::None)
+            .with_smoothing(Smoothing::mixture(0.1).unwrap());
+        for way in WAYS {
+            for target in targets {
+                // Channels last, too, whose classes are moved.
+                for moved in [false, true] {
+                    let x = wave(shape, Kind::Double, 0.3);
+                    let x = if moved {
+                        x.movedim_int(1, -1).contiguous().movedim_int(-1, 1)
+                    } else {
+                        x
+                    };
+                    let x = x.set_requires_grad(true);
+                    let root = way.of(loss.clone()).forward(&x, target).unwrap().sqrt();
+                    let sum = root.sum(Kind::Double);
+                    let gradient = || Tensor::run_backward(&[&sum], &[&x], true, false).remove(0);
+                    let (once, twice) = (gradient(), gradient());
+                    assert_eq!(rows_of(&once), rows_of(&twice));
+                    let zero = once.eq(0.0).all_dim(class_axis as i64, false);
+                    assert!(zero.equal(&ignored), "{shape:?} {way:?} {target:?} {moved}");
+                    assert!(once.isfinite().all().int64_value(&[]) == 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_cap_makes_a_number_of_a_mask() {
     let logits = Tensor::from_slice(&[1.0f64, 0.0, f64::NEG_INFINITY]).view((1, 3));
     let labels = Tensor::from_slice(&[0i64]);

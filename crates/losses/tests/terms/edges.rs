@@ -69,7 +69,9 @@ fn ignored_samples_are_as_if_they_were_not_there() {
                     let (_, of_root) = backward(&logits, |at| {
                         value(&case.loss, at, Target::Hard(&labels), &options, &shares).sqrt()
                     });
-                    assert_eq!(numbers(&of_root.get(1)), [0.0; 5], "{context}");
+                    for row in [1, 4] {
+                        assert_eq!(numbers(&of_root.get(row)), [0.0; 5], "{context}");
+                    }
                 }
                 let gradient = gradient.index_select(0, &kept);
                 assert!(largest_difference(&gradient, &expected_gradient) < 1e-13, "{context}");

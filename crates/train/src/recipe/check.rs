@@ -386,8 +386,15 @@ impl Recipe {
 }
 
 /// What terms do not see.
-const OF_CROSS_ENTROPY: [&str; 6] =
-    ["smoothing", "online_smoothing", "class_weights", "z_loss", "softcap", "logit_scale"];
+const OF_CROSS_ENTROPY: [&str; 7] = [
+    "smoothing",
+    "online_smoothing",
+    "class_weights",
+    "mean_over",
+    "z_loss",
+    "softcap",
+    "logit_scale",
+];
 
 impl Loss {
     /// Whether its parts go together.
@@ -398,7 +405,11 @@ impl Loss {
             &at("weight"),
             "must not be 0 where no term has a weight other than 0",
         )?;
-        let of_cross_entropy = self.keys().find(|key| OF_CROSS_ENTROPY.contains(key));
+        // An ε a sample is part of the target, which LogitNorm's cross-entropy takes, too.
+        let of_samples = self.smoothing.of_samples().is_some();
+        let of_cross_entropy = self
+            .keys()
+            .find(|key| OF_CROSS_ENTROPY.contains(key) && !(of_samples && *key == "smoothing"));
         require(
             !self.weight.is_zero() || of_cross_entropy.is_none(),
             &at(of_cross_entropy.unwrap_or_default()),
@@ -451,7 +462,6 @@ impl Loss {
                 ),
             )?;
         }
-        let of_samples = self.smoothing.of_samples().is_some();
         require(
             !of_samples || self.soft_labels.is_none(),
             &["arms", arm, "loss", "smoothing", "epsilon"],

@@ -205,6 +205,7 @@ fn what_is_of_a_cross_entropy_without_weight_is_marked() {
         "smoothing = «{ epsilon = 0.1, convention = \"mixture\" }»",
         "online_smoothing = «{ epsilon = 0.1 }»",
         "class_weights = «[1, 1, 1, 1, 1, 1, 1, 1, 1, 2]»",
+        "mean_over = «\"samples\"»",
         "z_loss = «0.1»",
         "softcap = «30»",
         "logit_scale = «0.5»",

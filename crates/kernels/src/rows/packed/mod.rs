@@ -32,7 +32,7 @@ const _: () = assert!(GROUP.is_multiple_of(AT_A_TIME * MOST_LANES));
 const _: () = assert!(unit(FEW_CLASSES) == GROUP);
 
 /// Masses of rows and steps beyond this, or steps below 1 over it, are not for this kernel: in `f32` their products
-/// might not be numbers. If a mass of a class is none, the loss is none either.
+/// might not be numbers. If the mass of a class is no number, the loss is none either.
 const LARGEST: f64 = 1e15;
 
 /// A problem that is for this kernel.
