@@ -397,8 +397,8 @@ const OF_CROSS_ENTROPY: [&str; 7] = [
 ];
 
 impl Loss {
-    /// Whether its parts go together.
-    fn check(&self, arm: &str) -> Checked {
+    /// Whether there is a weight, and what is of the cross-entropy has one.
+    fn check_weight(&self, arm: &str) -> Checked {
         let at = |key| ["arms", arm, "loss", key];
         require(
             self.weights().any(|weight| !weight.is_zero()),
@@ -414,7 +414,13 @@ impl Loss {
             !self.weight.is_zero() || of_cross_entropy.is_none(),
             &at(of_cross_entropy.unwrap_or_default()),
             "does nothing: it is of the cross-entropy, whose weight is 0",
-        )?;
+        )
+    }
+
+    /// Whether its parts go together.
+    fn check(&self, arm: &str) -> Checked {
+        let at = |key| ["arms", arm, "loss", key];
+        self.check_weight(arm)?;
         for (key, is_there) in [
             ("online_smoothing", self.online_smoothing.is_some()),
             ("zipf_smoothing", self.zipf_smoothing.is_some()),
@@ -462,6 +468,7 @@ impl Loss {
                 ),
             )?;
         }
+        let of_samples = self.smoothing.of_samples().is_some();
         require(
             !of_samples || self.soft_labels.is_none(),
             &["arms", arm, "loss", "smoothing", "epsilon"],
