@@ -7,22 +7,6 @@ use crate::reference::{Case, Number, OwnedDense, OwnedMasses, masses};
 /// A switch of the kernels lies between the first two and the others; blocks have 2048 classes.
 const CLASSES: [usize; 6] = [3, 17, 65, 1000, 2049, 5000];
 
-macro_rules! for_all_elements {
-    ($($generic:ident;)*) => {
-        $(mod $generic {
-            use super::*;
-            #[test]
-            fn f32() { super::$generic::<f32>(); }
-            #[test]
-            fn f64() { super::$generic::<f64>(); }
-            #[test]
-            fn bf16() { super::$generic::<bf16>(); }
-            #[test]
-            fn f16() { super::$generic::<f16>(); }
-        })*
-    };
-}
-
 for_all_elements! {
     masked_classes_without_mass_cost_nothing;
     mass_on_a_masked_class_is_an_infinite_loss;

@@ -64,16 +64,7 @@ where
         assert!(in_place.1.iter().zip(&gradient).all(same));
         let mut losses = vec![T::Sum::of(f64::NAN); self.rows];
         let mut forward = f64::NAN;
-        spatial_cross_entropy(
-            &self.logits,
-            self.classes,
-            self.spatial,
-            &self.target(),
-            &self.options,
-            Outputs::losses(&mut losses).with_total_alone(&mut forward),
-            1,
-        )
-        .unwrap();
+        self.forward(Outputs::losses(&mut losses).with_total_alone(&mut forward), 1);
         // A scale a row, or one beyond 10¹⁵, is for another kernel, and there is none without a gradient.
         let step = (self.scale * self.options.scale).abs();
         if self.scales.is_none() && (1e-15..=1e15).contains(&step) {
@@ -123,6 +114,20 @@ where
         )
         .unwrap();
         (total, logits)
+    }
+
+    /// Without a gradient.
+    fn forward(&self, outputs: Outputs<'_, T::Sum>, threads: usize) {
+        spatial_cross_entropy(
+            &self.logits,
+            self.classes,
+            self.spatial,
+            &self.target(),
+            &self.options,
+            outputs,
+            threads,
+        )
+        .unwrap();
     }
 
     /// The gradient, apart from the logits.
@@ -198,16 +203,7 @@ where
             self.results(threads).is_bitwise(results);
         }
         let mut forward = Results::new(self.rows);
-        spatial_cross_entropy(
-            &self.logits,
-            self.classes,
-            self.spatial,
-            &self.target(),
-            &self.options,
-            forward.outputs(),
-            2,
-        )
-        .unwrap();
+        self.forward(forward.outputs(), 2);
         forward.gradient.clone_from(&results.gradient);
         forward.is_bitwise(results);
         // Not aligned to more than an element.

@@ -10,22 +10,6 @@ const ROWS: usize = 200;
 
 const CLASSES: [usize; 10] = [1, 2, 3, 5, 10, 16, 17, 31, 33, 64];
 
-macro_rules! for_all_elements {
-    ($($generic:ident;)*) => {$(
-        mod $generic {
-            use super::*;
-            #[test]
-            fn f32() { super::$generic::<f32>(); }
-            #[test]
-            fn f64() { super::$generic::<f64>(); }
-            #[test]
-            fn bf16() { super::$generic::<bf16>(); }
-            #[test]
-            fn f16() { super::$generic::<f16>(); }
-        }
-    )*};
-}
-
 for_all_elements! {
     the_same_masses_for_all;
     vectors;

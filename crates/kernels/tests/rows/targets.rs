@@ -9,22 +9,6 @@ use crate::reference::{Case, Number, OwnedDense, OwnedMasses, OwnedSecond, Rando
 const CLASSES: [usize; 21] =
     [1, 2, 3, 8, 10, 16, 17, 31, 33, 41, 63, 64, 65, 100, 129, 668, 1000, 1128, 2048, 2049, 4200];
 
-macro_rules! for_all_elements {
-    ($($name:ident: $generic:ident;)*) => {$(
-        mod $name {
-            use super::*;
-            #[test]
-            fn f32() { super::$generic::<f32>(); }
-            #[test]
-            fn f64() { super::$generic::<f64>(); }
-            #[test]
-            fn bf16() { super::$generic::<bf16>(); }
-            #[test]
-            fn f16() { super::$generic::<f16>(); }
-        }
-    )*};
-}
-
 for_all_elements! {
     labels: check_labels;
     uniform: check_uniform;

@@ -8,7 +8,8 @@
 //!
 //! Smoothed cross-entropy is CE + ε·(z_y − mean z); here the largest logit stands in the place of the label's.
 //!
-//! Source: Zhou, Li, Cheng, Yan, Dong, Fritz, Keuper, "MaxSup: Overcoming Representation Collapse in Label Smoothing", NeurIPS 2025.
+//! Source: Zhou, Li, Cheng, Yan, Dong, Fritz, Keuper, "MaxSup: Overcoming Representation Collapse in Label Smoothing",
+//! NeurIPS 2025.
 
 use tch::Tensor;
 
